@@ -1,0 +1,86 @@
+package rig
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// readyLimit is how long a program may take to listen.
+const readyLimit = 30 * time.Second
+
+// Root is the top of the checkout, two levels above this file.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+// Build builds the gateway, once in this process, and returns the binary's
+// path. SLUICE_BINARY in the environment names one to use instead.
+var Build = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("SLUICE_BINARY"); path != "" {
+		return filepath.Abs(path)
+	}
+	path := filepath.Join(Root(), "bin", "sluice")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/sluice")
+	cmd.Dir = Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Gateway is the gateway's binary on free ports with a data directory of its
+// own. Both stay the same when it is killed and started again.
+type Gateway struct {
+	// Set once by NewGateway.
+	Addr string // MQTT over TCP
+	WS   string // MQTT over WebSocket, path /mqtt
+	Dir  string // data
+	Log  Log
+
+	// Set by Start.
+	*Process
+
+	path string
+	env  []string
+}
+
+// NewGateway prepares a gateway whose settings are env ("NAME=value") besides
+// its addresses and its data directory dir. It does not start it.
+func NewGateway(dir string, env ...string) (*Gateway, error) {
+	path, err := Build()
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := FreeAddrs(2)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Addr: addrs[0], WS: addrs[1], Dir: dir, path: path}
+	g.env = append([]string{
+		"SLUICE_MQTT_ADDR=" + g.Addr,
+		"SLUICE_WS_ADDR=" + g.WS,
+		"SLUICE_DATA_DIR=" + g.Dir,
+	}, env...)
+	return g, nil
+}
+
+// Launch starts the gateway without waiting for it to listen.
+func (g *Gateway) Launch() (err error) {
+	g.Process, err = Start(&g.Log, g.env, g.path)
+	return err
+}
+
+// Start starts the gateway and waits until it listens.
+func (g *Gateway) Start() error {
+	if err := g.Launch(); err != nil {
+		return err
+	}
+	return g.await(2*time.Millisecond, readyLimit, func() bool { return accepts(g.Addr) })
+}

@@ -1,0 +1,127 @@
+package rig
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// dialLimit is how long a backend may take to accept.
+const dialLimit = 2 * time.Second
+
+// Proxy is a line that can be cut. It listens on Addr and carries each
+// connection to the first of its backends that accepts, while the line holds.
+type Proxy struct {
+	// Set once by NewProxy.
+	Addr     string
+	ln       net.Listener
+	backends []string
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	cut   bool
+	lines map[net.Conn]string // of open connections: the backend behind each
+}
+
+// NewProxy listens on a free port. Backends are tried in their order.
+func NewProxy(backends ...string) (*Proxy, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{Addr: ln.Addr().String(), ln: ln, backends: backends, lines: map[net.Conn]string{}}
+	go p.serve()
+	return p, nil
+}
+
+func (p *Proxy) serve() {
+	for {
+		nc, err := p.ln.Accept()
+		if err != nil {
+			return // closed
+		}
+		go p.carry(nc)
+	}
+}
+
+// carry joins a connection with a backend until either ends or the line is cut.
+func (p *Proxy) carry(nc net.Conn) {
+	defer nc.Close()
+	up, addr := p.dial()
+	if up == nil {
+		return
+	}
+	defer up.Close()
+	p.mu.Lock()
+	held := !p.cut
+	if held {
+		p.lines[nc] = addr
+	}
+	p.mu.Unlock()
+	if !held {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(up, nc)
+		up.Close()
+	}()
+	_, _ = io.Copy(nc, up)
+	p.mu.Lock()
+	delete(p.lines, nc)
+	p.mu.Unlock()
+}
+
+// dial connects to the first backend that accepts, nil while the line is cut
+// or if none does.
+func (p *Proxy) dial() (net.Conn, string) {
+	for _, addr := range p.backends {
+		p.mu.Lock()
+		cut := p.cut
+		p.mu.Unlock()
+		if cut {
+			break
+		}
+		if nc, err := net.DialTimeout("tcp", addr, dialLimit); err == nil {
+			return nc, addr
+		}
+	}
+	return nil, ""
+}
+
+// Cut breaks all connections, in the middle of whatever they carry, and
+// refuses new ones.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = true
+	for nc := range p.lines {
+		if tcp, ok := nc.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // a reset, as from a line that is gone
+		}
+		nc.Close()
+	}
+}
+
+// Heal lets connections through again.
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = false
+}
+
+// Carried returns the backend of an open connection, "" if there is none.
+func (p *Proxy) Carried() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, addr := range p.lines {
+		return addr
+	}
+	return ""
+}
+
+// Close ends the listener and all connections.
+func (p *Proxy) Close() {
+	p.ln.Close()
+	p.Cut()
+}
