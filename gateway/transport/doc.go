@@ -1,0 +1,2 @@
+// Package transport carries the bytes of devices, whatever the wire.
+package transport
