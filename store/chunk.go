@@ -1,0 +1,125 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+)
+
+// maxChunk bounds a chunk in bytes, unless it is a single record: memory and disk of a chunk
+// are given back when the last of its records is done, so a chunk must not be too large.
+const maxChunk = 64 << 10
+
+// smallChunk: the tail chunk is written again with the new records as long as it is smaller than this.
+// A trickle of single records so costs memory for few items instead of many, and flash writes whole pages anyway.
+const smallChunk = 2 << 10
+
+// A chunk holds consecutive records of one queue, as they are on disk:
+//
+//	header  5 bytes, see value.go
+//	record  uvarint 1 + length, then the bytes
+//	hole    0: a number without a record (skipped, or done before it was written)
+type chunk struct {
+	prev, next *chunk
+	first      uint64   // sequence number of the first record
+	n          uint32   // records and holes
+	left       uint32   // records not done yet
+	data       []byte   // with header; once written it is the very string that BuntDB holds
+	done       []uint64 // a bit for each number from first on that is done out of order or a hole; may be short
+	written    bool     // part of a batch: no more appended, and the key is to be deleted in the end
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// maxPooled bounds the buffers that are kept for reuse.
+const maxPooled = 4 << 10
+
+func newChunk(first uint64, room int) *chunk {
+	c := chunks.Get().(*chunk)
+	c.first = first
+	if cap(c.data) < headerLen+binary.MaxVarintLen32+room {
+		c.data = make([]byte, headerLen, max(256, headerLen+binary.MaxVarintLen32+room))
+	}
+	c.data = c.data[:headerLen]
+	return c
+}
+
+// recycle takes back a chunk that was never written and whose records are all done.
+func (c *chunk) recycle() {
+	if cap(c.data) > maxPooled {
+		return
+	}
+	*c = chunk{data: c.data, done: c.done[:0]}
+	chunks.Put(c)
+}
+
+func (c *chunk) end() uint64 { return c.first + uint64(c.n) }
+
+func (c *chunk) append(rec []byte) {
+	c.data = binary.AppendUvarint(c.data, uint64(len(rec))+1)
+	c.data = append(c.data, rec...)
+	c.n++
+	c.left++
+}
+
+func (c *chunk) appendHole() {
+	c.setDone(c.end())
+	c.data = append(c.data, 0)
+	c.n++
+}
+
+// tight reports whether the buffer has little room left, so that it may be kept for long.
+func (c *chunk) tight() bool { return cap(c.data)-len(c.data) <= len(c.data)/8 }
+
+func (c *chunk) clip() {
+	if !c.tight() {
+		c.data = bytes.Clone(c.data)
+	}
+}
+
+func (c *chunk) isDone(seq uint64) bool {
+	i := seq - c.first
+	return i/64 < uint64(len(c.done)) && c.done[i/64]&(1<<(i%64)) != 0
+}
+
+func (c *chunk) setDone(seq uint64) {
+	i := seq - c.first
+	for uint64(len(c.done)) <= i/64 {
+		c.done = append(c.done, 0)
+	}
+	c.done[i/64] |= 1 << (i % 64)
+}
+
+// record returns the record at off, nil for a hole, and the offset of the next.
+// ok is false if there is no whole record.
+func record(data []byte, off int) (rec []byte, next int, ok bool) {
+	size, n := binary.Uvarint(data[off:])
+	if n <= 0 || size > uint64(len(data)-off-n)+1 {
+		return nil, off, false
+	}
+	off += n
+	if size == 0 {
+		return nil, off, true
+	}
+	next = off + int(size-1)
+	return data[off:next:next], next, true
+}
+
+// readChunk makes a chunk of a value of the store. ok is false if it does not hold at least one record.
+func readChunk(first uint64, data []byte) (c *chunk, charged int64, ok bool) {
+	c = &chunk{first: first, data: data, written: true}
+	for off := headerLen; off < len(data); c.n++ {
+		rec, next, ok := record(data, off)
+		if !ok {
+			return nil, 0, false
+		}
+		if rec == nil {
+			c.setDone(c.end())
+		} else {
+			c.left++
+			charged += recordCharge(rec)
+		}
+		off = next
+	}
+	return c, charged, c.left > 0
+}

@@ -1,0 +1,389 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+const (
+	syncInterval = time.Second // Sync = Interval
+	retryDelay   = time.Second // between attempts while commits fail
+	checkDelay   = time.Second // between looks at the free space
+	copyDelay    = time.Minute // after a compaction that did not work
+
+	updateBytes = 1 << 20 // bound on one transaction of BuntDB, which keeps a buffer as large as the largest
+
+	// A file is compacted when it is larger than twice the live bytes, and this; the latter on a disk that is about full.
+	compactSlack    = 16 << 20
+	compactSlackLow = 1 << 20
+)
+
+// A committer is what the goroutine that owns the disk knows.
+type committer struct {
+	current *generation
+	copying *copying // nil: no compaction under way
+	reserve reserve
+
+	unwritten []op // of a batch that was given up when the store was closed
+
+	// The next time for each duty; zero: none.
+	commitAt, syncAt, checkAt time.Time
+
+	noCopyBefore time.Time // after a compaction that has failed
+	unsynced     bool      // something is written and not fsynced
+	broken       bool      // an fsync of current has failed: it is never fsynced again
+	low          bool      // the disk is about full
+}
+
+// A batch is what is committed at once: after a crash all of it is there, or nothing.
+type batch struct {
+	epoch   uint64
+	changes map[string]change
+	chunks  []sealedChunk
+	queues  []sealedQueue
+	charge  int64
+	close   bool // the last one: the clock is written even if nothing else is
+}
+
+// A sealedChunk has room for the header, which is computed after mu is unlocked.
+type sealedChunk struct {
+	id, first uint64
+	data      []byte
+}
+
+// A sealedQueue is durable up to the number once the batch is.
+type sealedQueue struct {
+	*Queue
+	upto uint64
+}
+
+func (b *batch) put(id uint64, c *chunk) {
+	b.chunks = append(b.chunks, sealedChunk{id, c.first, c.data})
+}
+
+func (c *committer) start(db *DB, g *generation) {
+	c.current = g
+	c.reserve = reserve{path: db.path(reserveName)}
+	c.reserve.take()
+}
+
+// run is the committer: the only goroutine that touches the disk after Open.
+func (db *DB) run() {
+	defer close(db.done)
+	db.check()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		db.schedule()
+		if db.due(timer) {
+			select {
+			case <-db.quit:
+				db.finish()
+				return
+			default:
+			}
+			db.step()
+			continue
+		}
+		select {
+		case <-db.wake:
+		case <-timer.C:
+		case <-db.quit:
+			db.finish()
+			return
+		}
+	}
+}
+
+// schedule sets when to commit what is staged.
+func (db *DB) schedule() {
+	db.mu.Lock()
+	urgency := db.urgency
+	db.mu.Unlock()
+	var at time.Time
+	switch urgency {
+	case 0:
+		return
+	case Lazy:
+		at = time.Now().Add(lazyDelay)
+	case Soon:
+		at = time.Now().Add(db.cfg.Linger)
+	case Now:
+		at = time.Now()
+	}
+	if db.commitAt.IsZero() || at.Before(db.commitAt) {
+		db.commitAt = at
+	}
+}
+
+// due reports whether there is something to do now, and sets the timer for the next duty if not.
+func (db *DB) due(timer *time.Timer) bool {
+	if db.copying != nil {
+		return true
+	}
+	var next time.Time
+	for _, at := range []time.Time{db.commitAt, db.syncAt, db.checkAt} {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if next.IsZero() {
+		timer.Stop()
+		return false
+	}
+	wait := time.Until(next)
+	timer.Reset(wait)
+	return wait <= 0
+}
+
+// step does what is due.
+func (db *DB) step() {
+	now := time.Now()
+	is := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+	if is(db.commitAt) {
+		db.commitAt = time.Time{}
+		db.commit(db.take())
+	}
+	if is(db.syncAt) {
+		db.syncAt = time.Time{}
+		db.persist(db.flush)
+	}
+	if is(db.checkAt) {
+		db.checkAt = time.Time{}
+		db.check()
+	}
+	db.compact()
+}
+
+// finish commits what is staged, and the clock.
+func (db *DB) finish() {
+	b := db.take()
+	b.close = true
+	db.commit(b)
+	db.dropCopy()
+	db.current.close()
+	db.lock.Close()
+}
+
+// take makes a batch of what is staged and begins the next.
+func (db *DB) take() *batch {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	b := &batch{epoch: db.epoch, changes: db.changes, charge: db.pending}
+	for _, q := range db.dirty {
+		q.seal(b)
+		b.queues = append(b.queues, sealedQueue{q, q.next})
+	}
+	clear(db.dirty)
+	db.dirty = db.dirty[:0]
+	db.changes = make(map[string]change)
+	db.inFlight, db.pending = db.pending, 0
+	db.urgency = 0
+	db.epoch++
+	return b
+}
+
+// commit writes b, however long that takes, and says so. It gives up only if the store is closed meanwhile.
+func (db *DB) commit(b *batch) {
+	ops := append(db.unwritten, db.ops(b)...)
+	if !db.persist(func() error { return db.write(b, ops) }) {
+		db.unwritten = ops // for the attempt of Close, in this order
+		return
+	}
+	if db.checkAt.IsZero() {
+		db.checkAt = time.Now().Add(checkDelay)
+	}
+	db.mu.Lock()
+	for _, q := range b.queues {
+		q.durable = max(q.durable, q.upto)
+	}
+	db.inFlight = 0
+	db.live = db.current.live
+	db.mu.Unlock()
+	if db.cfg.Committed != nil {
+		db.cfg.Committed(b.epoch)
+	}
+}
+
+// ops returns the commands of b with their values as they are on disk.
+func (db *DB) ops(b *batch) []op {
+	ops := make([]op, 0, len(b.chunks)+len(b.changes))
+	for _, c := range b.chunks {
+		key := queueKey(c.id, c.first)
+		putHeader(db.seed, key, c.data)
+		ops = append(ops, op{key: key, value: freeze(c.data)})
+	}
+	for key, c := range b.changes {
+		if c.del {
+			ops = append(ops, op{key: key, del: true})
+		} else {
+			ops = append(ops, op{key: key, value: encode(db.seed, key, c.value)})
+		}
+	}
+	return ops
+}
+
+// persist repeats try until it works, and reports failures as they begin, change and end.
+// It returns false if the store is closed before.
+func (db *DB) persist(try func() error) bool {
+	for {
+		err := try()
+		if err == nil {
+			break
+		}
+		if isFull(err) && db.reserve.giveUp() {
+			db.log.Warn("disk is full, reserve given up")
+			continue
+		}
+		db.health(err)
+		select {
+		case <-db.quit:
+			return false
+		case <-time.After(retryDelay):
+		}
+	}
+	if db.failing() {
+		db.check()
+	}
+	return true
+}
+
+// write is one attempt to make b durable. After a failure it may be repeated: all its commands may.
+func (db *DB) write(b *batch, ops []op) error {
+	if db.broken {
+		return db.renew(b.epoch, ops)
+	}
+	wrote, err := db.update(db.current, ops)
+	if err != nil {
+		return err
+	}
+	if wrote == 0 && !b.close {
+		return nil // all was done before it came to the disk
+	}
+	if err := db.mark(db.current, b.epoch); err != nil {
+		return err
+	}
+	if db.copying != nil {
+		if _, err := db.update(db.copying.to, ops); err != nil {
+			db.failCopy(err)
+		}
+	}
+	db.unsynced = true
+	switch {
+	case db.cfg.Sync == Always || b.close:
+		return db.flush()
+	case db.cfg.Sync == Interval && db.syncAt.IsZero():
+		db.syncAt = time.Now().Add(syncInterval)
+	}
+	return nil
+}
+
+// update writes ops in transactions of bounded size, so that BuntDB's buffer is.
+func (db *DB) update(g *generation, ops []op) (wrote int, err error) {
+	for len(ops) > 0 {
+		n, size := 0, 0
+		for n < len(ops) && (n == 0 || size+len(ops[n].value) <= updateBytes) {
+			size += len(ops[n].key) + len(ops[n].value)
+			n++
+		}
+		if err := db.fault("write"); err != nil {
+			return wrote, err
+		}
+		w, err := g.update(ops[:n])
+		if err != nil {
+			return wrote, fmt.Errorf("write to the store: %w", err)
+		}
+		wrote += w
+		ops = ops[n:]
+	}
+	return wrote, nil
+}
+
+// mark ends the batch of that epoch in the file.
+func (db *DB) mark(g *generation, epoch uint64) error {
+	m := marker{epoch: epoch, clock: db.Clock(), seed: db.seed}
+	_, err := db.update(g, []op{{key: markerKey, value: m.value()}})
+	return err
+}
+
+// flush fsyncs what is written. After an fsync that failed the kernel may have dropped the pages and call them clean:
+// the file is not trusted again, a new generation is written from memory.
+func (db *DB) flush() error {
+	if db.broken {
+		return db.renew(db.lastEpoch(), nil)
+	}
+	if !db.unsynced {
+		return nil
+	}
+	if err := db.fsync(db.current.file); err != nil {
+		db.broken = true
+		db.dropCopy()
+		return err
+	}
+	db.unsynced = false
+	return nil
+}
+
+func (db *DB) fsync(f *os.File) error {
+	err := db.fault("fsync")
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("fsync %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// lastEpoch is the epoch of the last batch that was taken.
+func (db *DB) lastEpoch() uint64 { return db.Epoch() - 1 }
+
+func (db *DB) fault(step string) error {
+	if db.cfg.fault == nil {
+		return nil
+	}
+	return db.cfg.fault(step)
+}
+
+// failing reports whether Err is set.
+func (db *DB) failing() bool { return db.Err() != nil }
+
+// health sets what Err says and calls Failed if that is news.
+func (db *DB) health(err error) {
+	db.mu.Lock()
+	news := (err == nil) != (db.err == nil) || err != nil && err.Error() != db.err.Error()
+	db.err = err
+	db.mu.Unlock()
+	if !news {
+		return
+	}
+	if err != nil {
+		db.log.Error("store fails", "error", err)
+	} else {
+		db.log.Info("store works again")
+	}
+	if db.cfg.Failed != nil {
+		db.cfg.Failed(err)
+	}
+}
+
+// check looks at the free space of the disk, and looks again while it is low or after the next commit.
+func (db *DB) check() {
+	free, err := room(db.cfg.Dir)
+	if err != nil {
+		db.health(fmt.Errorf("free space of the data disk: %w", err))
+		db.checkAt = time.Now().Add(checkDelay)
+		return
+	}
+	if !db.reserve.held && free > lowWater+2*reserveSize {
+		db.reserve.take()
+	}
+	db.low = free < lowWater
+	if db.low {
+		db.health(errLow)
+		db.checkAt = time.Now().Add(checkDelay)
+		return
+	}
+	db.health(nil)
+}

@@ -1,0 +1,2 @@
+// Package store keeps what must survive a power cut, on BuntDB.
+package store
