@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -326,6 +325,9 @@ func (c *Conn) waiting() bool {
 // sent notes that the socket took n bytes of what take gave, and says whether
 // Writable is to be called. mu is held.
 func (c *Conn) sent(n int) (writable bool) {
+	if c.broken {
+		return false
+	}
 	c.unsent -= n
 	writable = c.high && c.count() <= LowWater && !c.closing
 	if writable {
@@ -382,5 +384,3 @@ const (
 var wires = [...]string{"tcp", "tls", "ws", "wss", "unix", "pipe", "inside"}
 
 func (w wire) String() string { return wires[w] }
-
-var _ io.ReadWriteCloser = (*Inside)(nil)

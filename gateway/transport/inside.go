@@ -5,13 +5,7 @@ import (
 	"sync"
 )
 
-// Inside is the client's end of a connection within the process.
-//
-// Read waits for output of the Conn. Write hands its bytes to Receive in the
-// goroutine of the caller, and waits while the Conn is paused, so that nothing
-// piles up in between. Read and Write may be called at the same time.
-type Inside struct{ c *inside }
-
+// inside drives a Conn by the calls of the client at its other end.
 type inside struct {
 	Conn
 
@@ -25,9 +19,17 @@ type inside struct {
 	ending  bool    // finish runs
 }
 
-// Dial opens a connection from inside the process. On a Transport that is
-// closed it returns one that is closed.
-func (t *Transport) Dial() *Inside {
+// Dial opens a connection from inside the process, and returns the client's
+// end of it.
+//
+// Read waits for output of the Conn; it returns io.EOF when that is closed and
+// its output has been read, io.ErrClosedPipe after Close. Write hands its bytes
+// to Receive in the goroutine of the caller, and waits while the Conn is
+// paused, so that nothing piles up in between; it returns io.ErrClosedPipe when
+// either end is closed, and the error of Receive if that refused the bytes.
+// Read and Write may be called at the same time. Close does not wait for the
+// callback Closed. On a Transport that is closed, Dial returns a closed end.
+func (t *Transport) Dial() io.ReadWriteCloser {
 	c := &inside{Conn: Conn{t: t, wire: wireInside}}
 	c.driver = c
 	c.changed.L = &c.mu
@@ -39,7 +41,7 @@ func (t *Transport) Dial() *Inside {
 	} else {
 		c.closing, c.closed = true, true
 	}
-	return &Inside{c}
+	return &end{c}
 }
 
 func (c *inside) poke() {
@@ -66,9 +68,10 @@ func (c *inside) finish() {
 	c.t.exit(c)
 }
 
-// Read returns io.EOF when the Conn is closed and its output has been read,
-// io.ErrClosedPipe after Close.
-func (e *Inside) Read(p []byte) (int, error) {
+// end is the client's.
+type end struct{ c *inside }
+
+func (e *end) Read(p []byte) (int, error) {
 	c := e.c
 	c.mu.Lock()
 	for c.head == nil && !c.hungUp {
@@ -99,9 +102,7 @@ func (e *Inside) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write returns io.ErrClosedPipe when either end is closed, and the error of
-// Receive if that refused p.
-func (e *Inside) Write(p []byte) (int, error) {
+func (e *end) Write(p []byte) (int, error) {
 	c := e.c
 	c.writer.Lock()
 	defer c.writer.Unlock()
@@ -117,8 +118,7 @@ func (e *Inside) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close hangs up. It does not wait for Closed.
-func (e *Inside) Close() error {
+func (e *end) Close() error {
 	c := e.c
 	c.mu.Lock()
 	c.hungUp = true

@@ -1,12 +1,666 @@
 package transport
 
-import "net"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
-// There are event loops on Linux only. Elsewhere all connections are streams.
-const haveLoops = false
+	"golang.org/x/sys/unix"
+)
 
-type loops struct{ n int }
+const (
+	haveLoops = true
 
-func (*loops) listen(*Transport, net.Listener, wire) (func(), error) { panic("no loops") }
+	// readSize is the one buffer of a loop, and what one connection may bring
+	// in one round.
+	readSize = 64 << 10
 
-func (*loops) close(bool) {}
+	// acceptBatch bounds what one round accepts, so that a crowd at the door
+	// does not keep those inside waiting.
+	acceptBatch = 64
+
+	// A peer that vanished without a word is noticed after four minutes, even
+	// if its Keep Alive is off.
+	keepAliveIdle     = 120 // seconds
+	keepAliveInterval = 30  // seconds
+	keepAliveCount    = 4
+)
+
+// polled drives a Conn on an event loop.
+type polled struct {
+	Conn
+
+	// Set once.
+	loop *loop
+
+	// Guarded by Conn.mu; next belongs to the list as long as queued is set.
+	queued bool
+	next   *polled
+
+	// Owned by the loop. Only the loop closes fd.
+	fd       int32
+	events   uint32  // what epoll watches for; 0: not in epoll
+	opened   bool    // Open was called
+	stopped  bool    // reading is paused
+	gone     bool    // the peer has closed its side, or the connection broke
+	bounded  bool    // in loop.ending
+	draining bool    // after Closed: waits for the peer to close
+	head     *buffer // what write has begun with
+}
+
+// poke puts the Conn on the list of its loop.
+func (c *polled) poke() {
+	if c.queued {
+		return
+	}
+	c.queued = true
+	l := c.loop
+	for {
+		c.next = l.dirty.Load()
+		if l.dirty.CompareAndSwap(c.next, c) {
+			break
+		}
+	}
+	l.wake()
+}
+
+// loop is an event loop with a thread of its own.
+//
+// A round waits for events, reads once from each connection that has
+// something, and then attends to each connection on the dirty list: those that
+// were written to by whatever the reads brought, on this loop or another.
+type loop struct {
+	// Set once.
+	t      *Transport
+	epoll  int
+	eventf int // wakes the loop
+	peers  []*loop
+
+	// Shared. asleep is set before the loop looks at dirty and tasks for the
+	// last time, and who adds to those looks at asleep after: one of the two
+	// sees the other.
+	asleep atomic.Bool
+	dirty  atomic.Pointer[polled]
+	idle   atomic.Bool // tasks is empty
+
+	mu    sync.Mutex
+	tasks []func()
+
+	// Owned by the loop.
+	buf       []byte
+	conns     []*polled // by descriptor
+	n         int       // of conns
+	ending    []ending  // in the order of their deadlines
+	listeners []*listener
+	turn      int // of peers, for the next connection
+	quit      bool
+}
+
+// ending is a connection that has until then.
+type ending struct {
+	c     *polled
+	until time.Time
+}
+
+type listener struct {
+	fd      int32
+	wire    wire
+	rests   time.Time // accepts nothing before; zero if it accepts
+	starved bool      // the last accept failed
+}
+
+func (l *loop) wake() {
+	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
+		one := [8]byte{0: 1, 7: 1} // not 0 in either byte order
+		unix.Write(l.eventf, one[:])
+	}
+}
+
+// do has f run on the loop.
+func (l *loop) do(f func()) {
+	// The lock is held while waking, so that eventf is not closed before.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tasks = append(l.tasks, f)
+	l.idle.Store(false)
+	l.wake()
+}
+
+func (l *loop) run() {
+	runtime.LockOSThread()
+	defer l.t.wg.Done()
+	events := make([]unix.EpollEvent, 256)
+	for !l.quit || l.n > 0 || l.dirty.Load() != nil {
+		n, err := unix.EpollWait(l.epoll, events, l.timeout())
+		l.asleep.Store(false)
+		if err != nil && err != unix.EINTR {
+			panic(fmt.Sprintf("epoll_wait: %v", err))
+		}
+		for i := range max(n, 0) {
+			l.event(&events[i])
+		}
+		if !l.idle.Load() {
+			l.work()
+		}
+		l.attendAll()
+		l.expire()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unix.Close(l.epoll)
+	unix.Close(l.eventf)
+}
+
+// timeout is how long to wait, in milliseconds, and announces the sleep.
+func (l *loop) timeout() int {
+	l.asleep.Store(true)
+	if l.dirty.Load() != nil || !l.idle.Load() {
+		l.asleep.Store(false)
+		return 0
+	}
+	var first time.Time
+	if len(l.ending) > 0 {
+		first = l.ending[0].until
+	}
+	for _, ln := range l.listeners {
+		if !ln.rests.IsZero() && (first.IsZero() || ln.rests.Before(first)) {
+			first = ln.rests
+		}
+	}
+	if first.IsZero() {
+		return -1
+	}
+	return int(max(0, time.Until(first)+time.Millisecond-1) / time.Millisecond)
+}
+
+// work runs the tasks.
+func (l *loop) work() {
+	l.mu.Lock()
+	tasks := l.tasks
+	l.tasks = nil
+	l.idle.Store(true)
+	l.mu.Unlock()
+	for _, f := range tasks {
+		f()
+	}
+}
+
+// event takes what epoll reports of one descriptor. Nothing is closed between
+// epoll_wait and here but by an event of its own, so the descriptor is still
+// the one that was meant.
+func (l *loop) event(ev *unix.EpollEvent) {
+	if int(ev.Fd) == l.eventf {
+		return
+	}
+	c := l.conns[ev.Fd]
+	if c == nil {
+		for _, ln := range l.listeners {
+			if ln.fd == ev.Fd {
+				l.accept(ln)
+			}
+		}
+		return
+	}
+	// Hang-ups and errors are left to read and write to tell.
+	if c.events&unix.EPOLLOUT != 0 && ev.Events&^unix.EPOLLIN != 0 {
+		c.mu.Lock()
+		c.poke()
+		c.mu.Unlock()
+	}
+	if c.events&unix.EPOLLIN != 0 && ev.Events&^unix.EPOLLOUT != 0 {
+		l.read(c)
+	}
+}
+
+// read reads once.
+func (l *loop) read(c *polled) {
+	c.mu.Lock()
+	wanted := c.draining || !c.paused && !c.closing
+	c.mu.Unlock()
+	if !wanted {
+		return
+	}
+	n, err := unix.Read(int(c.fd), l.buf)
+	for err == unix.EINTR {
+		n, err = unix.Read(int(c.fd), l.buf)
+	}
+	switch {
+	case err == unix.EAGAIN:
+	case c.draining && (n == 0 || err != nil):
+		l.drop(c)
+	case c.draining:
+	case err != nil:
+		c.gone = true
+		c.fail(os.NewSyscallError("read", err))
+	case n == 0:
+		c.gone = true
+		c.shut(io.EOF)
+	default:
+		if err := c.input(l.buf[:n]); err != nil {
+			c.shut(err)
+		}
+	}
+}
+
+// attendAll takes the dirty list as it is now. What the callbacks add to it
+// waits for the next round, which does not sleep then.
+func (l *loop) attendAll() {
+	for c := l.dirty.Swap(nil); c != nil; {
+		next := c.next
+		c.next = nil
+		l.attend(c)
+		c = next
+	}
+}
+
+// attend does what a Conn was put on the list for.
+func (l *loop) attend(c *polled) {
+	c.mu.Lock()
+	c.queued = false
+	paused, closing := c.paused, c.closing
+	c.mu.Unlock()
+
+	if !c.opened {
+		l.open(c)
+		return
+	}
+	if c.fd < 0 || c.draining {
+		return
+	}
+	again := c.stopped && !paused && !closing
+	c.stopped = paused
+	if again {
+		if err := c.input(nil); err != nil {
+			c.shut(err)
+		}
+	}
+	l.flush(c)
+	switch {
+	case closing && c.head == nil:
+		l.finish(c)
+	case closing:
+		l.bound(c)
+		l.watch(c)
+	default:
+		l.watch(c)
+	}
+}
+
+// open begins with a connection that was handed over by accept.
+func (l *loop) open(c *polled) {
+	c.opened = true
+	if l.quit {
+		l.reject(c)
+		return
+	}
+	l.reach(c.fd)
+	l.conns[c.fd] = c
+	l.n++
+	if err := l.watch(c); err != nil {
+		l.conns[c.fd] = nil
+		l.n--
+		l.reject(c)
+		l.t.log.Warn("accept", "wire", c.Wire(), "err", os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	l.t.handler.Open(&c.Conn)
+}
+
+// reach makes the table of connections long enough for fd.
+func (l *loop) reach(fd int32) {
+	if more := int(fd) + 1 - len(l.conns); more > 0 {
+		l.conns = append(l.conns, make([]*polled, more)...)
+	}
+}
+
+// reject closes a connection that the handler has not seen.
+func (l *loop) reject(c *polled) {
+	unix.Close(int(c.fd))
+	c.fd = -1
+	l.t.leave()
+}
+
+// flush writes until the socket takes no more.
+func (l *loop) flush(c *polled) {
+	for {
+		c.mu.Lock()
+		if c.broken && c.head != nil {
+			c.head.free()
+			c.head = nil
+		}
+		if c.head == nil {
+			c.head = c.take()
+		}
+		c.mu.Unlock()
+		if c.head == nil {
+			return
+		}
+		b := c.head.rest()
+		n, err := unix.Write(int(c.fd), b)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return
+		case err != nil:
+			// The peer takes no more, but what it sent before may still be
+			// unread, a DISCONNECT at the end of it: reading goes on.
+			c.gone = true
+			c.mu.Lock()
+			c.discard()
+			c.mu.Unlock()
+			continue
+		}
+		c.head.off += n
+		if n == len(b) {
+			c.head.free()
+			c.head = nil
+		}
+		c.mu.Lock()
+		writable := c.sent(n)
+		c.mu.Unlock()
+		if writable {
+			l.t.handler.Writable(&c.Conn)
+		}
+		if n < len(b) {
+			return
+		}
+	}
+}
+
+// watch has epoll report what is wanted of c now. A connection of which
+// nothing is wanted is taken out, as hang-ups would be reported without end.
+func (l *loop) watch(c *polled) error {
+	c.mu.Lock()
+	reads := c.draining || !c.paused && !c.closing
+	c.mu.Unlock()
+	var events uint32
+	if reads {
+		events |= unix.EPOLLIN
+	}
+	if c.head != nil {
+		events |= unix.EPOLLOUT
+	}
+	op := unix.EPOLL_CTL_MOD
+	switch {
+	case events == c.events:
+		return nil
+	case events == 0:
+		op = unix.EPOLL_CTL_DEL
+	case c.events == 0:
+		op = unix.EPOLL_CTL_ADD
+	}
+	c.events = events
+	return unix.EpollCtl(l.epoll, op, int(c.fd), &unix.EpollEvent{Events: events, Fd: c.fd})
+}
+
+// bound gives c the time of Close.
+func (l *loop) bound(c *polled) {
+	if !c.bounded {
+		c.bounded = true
+		l.ending = append(l.ending, ending{c, time.Now().Add(closeWait)})
+	}
+}
+
+// finish closes this side once the output is gone, and tells the handler. A
+// socket closed with bytes unread is reset, and the peer may lose what was sent
+// to it last: so the descriptor waits until the peer has closed too.
+func (l *loop) finish(c *polled) {
+	cause, ok := c.retire()
+	if !ok {
+		return
+	}
+	if c.head != nil {
+		c.head.free()
+		c.head = nil
+	}
+	if c.in != nil {
+		c.release().free()
+	}
+	if c.gone || unix.Shutdown(int(c.fd), unix.SHUT_WR) != nil {
+		l.drop(c)
+	} else {
+		c.draining = true
+		l.bound(c)
+		l.watch(c)
+	}
+	l.t.handler.Closed(&c.Conn, cause)
+}
+
+// drop closes the descriptor.
+func (l *loop) drop(c *polled) {
+	if c.events != 0 {
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+	}
+	l.conns[c.fd] = nil
+	l.n--
+	unix.Close(int(c.fd))
+	c.fd = -1
+	l.t.leave()
+}
+
+// cut ends c at once.
+func (l *loop) cut(c *polled) {
+	c.gone = true
+	c.shut(net.ErrClosed)
+	l.finish(c)
+	if c.fd >= 0 {
+		l.drop(c)
+	}
+}
+
+// expire ends what has had its time.
+func (l *loop) expire() {
+	if len(l.ending) == 0 && len(l.listeners) == 0 {
+		return
+	}
+	now := time.Now()
+	for len(l.ending) > 0 && !now.Before(l.ending[0].until) {
+		c := l.ending[0].c
+		l.ending = l.ending[1:]
+		if c.fd >= 0 {
+			l.cut(c)
+		}
+	}
+	if len(l.ending) == 0 {
+		l.ending = nil
+	}
+	for _, ln := range l.listeners {
+		if !ln.rests.IsZero() && !now.Before(ln.rests) {
+			ln.rests = time.Time{}
+			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(ln.fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: ln.fd})
+		}
+	}
+}
+
+// accept takes connections and hands them round.
+func (l *loop) accept(ln *listener) {
+	for range acceptBatch {
+		fd, sa, err := unix.Accept4(int(ln.fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		default: // out of descriptors or memory
+			if !ln.starved {
+				l.t.log.Warn("accept", "wire", ln.wire.String(), "err", os.NewSyscallError("accept", err))
+			}
+			ln.starved = true
+			ln.rests = time.Now().Add(acceptPause)
+			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(ln.fd), &unix.EpollEvent{Fd: ln.fd})
+			return
+		}
+		ln.starved = false
+		if !l.t.admit() {
+			unix.Close(fd)
+			continue
+		}
+		l.turn = (l.turn + 1) % len(l.peers)
+		peer := sockaddr(sa)
+		c := &polled{
+			loop: l.peers[l.turn],
+			fd:   int32(fd),
+			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
+		}
+		c.driver = c
+		if ln.wire == wireWS {
+			c.ws = new(framer)
+		}
+		c.mu.Lock()
+		c.poke()
+		c.mu.Unlock()
+	}
+}
+
+func sockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// loops are started by the first listener that needs them.
+type loops struct {
+	n    int // set once
+	all  []*loop
+	next int // of all, for the next listener
+}
+
+// start is called with Transport.mu held.
+func (ls *loops) start(t *Transport) error {
+	if ls.all != nil {
+		return nil
+	}
+	all := make([]*loop, ls.n)
+	for i := range all {
+		l := &loop{t: t, peers: all, turn: i, buf: make([]byte, readSize)}
+		l.idle.Store(true)
+		var err1, err2, err3 error
+		l.epoll, err1 = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		l.eventf, err2 = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err1 == nil && err2 == nil {
+			// By edges it need not be read: each write is one.
+			err3 = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.eventf,
+				&unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(l.eventf)})
+		}
+		all[i] = l
+		if err := errors.Join(err1, err2, err3); err != nil {
+			for _, l := range all[:i+1] {
+				unix.Close(l.epoll)
+				unix.Close(l.eventf)
+			}
+			return fmt.Errorf("event loop: %w", err)
+		}
+	}
+	ls.all = all
+	t.wg.Add(len(all))
+	for _, l := range all {
+		go l.run()
+	}
+	return nil
+}
+
+// listen has the connections of ln accepted on a loop; stop closes the
+// listener, and returns when nothing will be accepted any more. It is called
+// with Transport.mu held and takes ln over.
+func (ls *loops) listen(t *Transport, ln net.Listener, w wire) (stop func(), err error) {
+	addr := ln.Addr().String()
+	if u, ok := ln.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	fd, err := detach(ln)
+	if err == nil {
+		if err = ls.start(t); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		if w == wireUnix {
+			os.Remove(addr)
+		}
+		return nil, err
+	}
+	if w != wireUnix {
+		// On Linux, what is accepted inherits these.
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdle)
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveInterval)
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount)
+	}
+	l := ls.all[ls.next]
+	ls.next = (ls.next + 1) % len(ls.all)
+	in := &listener{fd: int32(fd), wire: w}
+	l.do(func() { l.admit(in) })
+	return func() {
+		done := make(chan struct{})
+		l.do(func() {
+			l.dismiss(in)
+			close(done)
+		})
+		<-done
+		if w == wireUnix {
+			os.Remove(addr)
+		}
+	}, nil
+}
+
+// detach takes the descriptor out of ln, which it closes.
+func detach(ln net.Listener) (fd int, err error) {
+	defer ln.Close()
+	rc, err := ln.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var dup error
+	if err := rc.Control(func(of uintptr) {
+		fd, dup = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return 0, err
+	}
+	return fd, dup
+}
+
+func (l *loop) admit(ln *listener) {
+	l.reach(ln.fd)
+	l.listeners = append(l.listeners, ln)
+	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, int(ln.fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: ln.fd})
+}
+
+func (l *loop) dismiss(ln *listener) {
+	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
+	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(ln.fd), nil)
+	unix.Close(int(ln.fd))
+}
+
+// close has all connections closed, or cut, and the loops end.
+func (ls *loops) close(cut bool) {
+	for _, l := range ls.all {
+		l.do(func() {
+			l.quit = true
+			for _, c := range l.conns {
+				switch {
+				case c == nil:
+				case cut:
+					l.cut(c)
+				default:
+					c.Close()
+				}
+			}
+		})
+	}
+}

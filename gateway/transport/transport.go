@@ -56,13 +56,16 @@ type Transport struct {
 	loops            loops
 
 	conns atomic.Int64 // admitted and not left
+	full  atomic.Bool  // MaxConns was met, and said so
 	wg    sync.WaitGroup
+
+	stopOnce sync.Once
 
 	// Guarded by mu, which comes before Conn.mu.
 	mu      sync.Mutex
 	stopped bool
 	closed  bool
-	stops   []func()           // one per listener
+	stops   []func()           // one per listener; not changed once stopped
 	live    map[guest]struct{} // what is not on a loop
 }
 
@@ -143,8 +146,8 @@ func (t *Transport) Listen(network, addr string, conf *tls.Config) (net.Addr, er
 	return a, nil
 }
 
-// Serve takes over a connection that was made elsewhere. It is not counted for
-// MaxConns. On a Transport that is closed it is closed.
+// Serve takes over a connection that was made elsewhere; MaxConns does not
+// keep it out. On a Transport that is closed it is closed.
 func (t *Transport) Serve(nc net.Conn) {
 	w := wireTCP
 	switch addr := nc.LocalAddr(); {
@@ -159,19 +162,18 @@ func (t *Transport) Serve(nc net.Conn) {
 	t.startStream(nc, w, w == wireTCP && t.fromProxy(addrPort(nc.RemoteAddr())))
 }
 
-// StopAccepting closes all listeners; connections stay.
+// StopAccepting closes all listeners; connections stay. Neither it nor Close
+// may be called inside a callback.
 func (t *Transport) StopAccepting() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.stopped {
-		return
-	}
-	t.stopped = true
-	close(t.stopping)
-	for _, stop := range t.stops {
-		stop()
-	}
-	t.stops = nil
+	t.stopOnce.Do(func() {
+		t.mu.Lock()
+		t.stopped = true
+		t.mu.Unlock()
+		close(t.stopping)
+		for _, stop := range t.stops {
+			stop()
+		}
+	})
 }
 
 // Close closes listeners and connections, as Conn.Close does, and waits until
@@ -212,10 +214,18 @@ func (t *Transport) admit() bool {
 		return true
 	}
 	t.leave()
+	if t.full.CompareAndSwap(false, true) {
+		t.log.Warn("too many connections, more are closed", "max", t.maxConns)
+	}
 	return false
 }
 
-func (t *Transport) leave() { t.conns.Add(-1) }
+func (t *Transport) leave() {
+	// Well below the bound, so that one who comes and goes is not a line each.
+	if t.conns.Add(-1) < int64(t.maxConns)*9/10 {
+		t.full.Store(false)
+	}
+}
 
 // enter lists a guest, and counts the goroutine that is about to serve it;
 // false if the Transport is closed.
@@ -270,4 +280,3 @@ func isTLS(nc net.Conn) bool {
 	_, ok := nc.(*tls.Conn)
 	return ok
 }
-
