@@ -1,0 +1,115 @@
+package gateway
+
+import (
+	"sluice/codec"
+)
+
+// ack is an acknowledgement that waits for its turn and for the disk. Acknowledgements
+// leave in the order of the packets that they answer [MQTT-4.6.0-2] to [MQTT-4.6.0-4].
+type ack struct {
+	epoch  uint64  // it may leave once this is committed; 0: at once
+	ticket *ticket // or once this is all acknowledged; nil: not so
+	packet []byte  // of a SUBACK, UNSUBACK or CONNACK, encoded; nil: one of the four small ones
+	id     uint16
+	kind   codec.PacketType
+	code   codec.ReasonCode
+}
+
+// ticket counts the durable sessions that were sent a message and have not yet
+// acknowledged it. Once they all have, it needs no disk any more.
+type ticket struct {
+	conn *conn // the publisher
+	open int
+}
+
+// done counts one recipient off.
+func (t *ticket) done() {
+	if t == nil {
+		return
+	}
+	if t.open--; t.open == 0 && t.conn.state == connected {
+		t.conn.releaseAcks()
+	}
+}
+
+// ready says whether the acknowledgement may leave.
+func (a *ack) ready(committed uint64) bool {
+	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0
+}
+
+// acknowledge sends a, or puts it behind those that wait.
+func (c *conn) acknowledge(a ack) {
+	if len(c.acks) == 0 && a.ready(c.srv.committed) {
+		c.tc.End(c.appendAck(c.tc.Begin(), &a))
+		return
+	}
+	c.acks = append(c.acks, a)
+	if !c.waits {
+		c.waits = true
+		c.srv.waiting = append(c.srv.waiting, c)
+	}
+	if len(c.acks) >= 4*int(c.srv.cfg.MaxInflight) && !c.paused {
+		c.paused = true // a 3.1.1 client knows no Receive Maximum
+		c.tc.Pause()
+	}
+}
+
+// releaseAcks sends what is ready, in order.
+func (c *conn) releaseAcks() {
+	n := 0
+	for n < len(c.acks) && c.acks[n].ready(c.srv.committed) {
+		n++
+	}
+	if n > 0 {
+		b := c.tc.Begin()
+		for i := range c.acks[:n] {
+			b = c.appendAck(b, &c.acks[i])
+		}
+		c.tc.End(b)
+		rest := copy(c.acks, c.acks[n:])
+		clear(c.acks[rest:])
+		c.acks = c.acks[:rest]
+	}
+	if c.paused && len(c.acks) < 2*int(c.srv.cfg.MaxInflight) {
+		c.paused = false
+		c.tc.Resume()
+	}
+	switch {
+	case len(c.acks) == 0:
+		c.acks = nil
+	case !c.waits && c.state == connected:
+		c.waits = true
+		c.srv.waiting = append(c.srv.waiting, c)
+	}
+}
+
+// appendAck encodes a, and returns the publisher's quota where a ends a delivery.
+func (c *conn) appendAck(b []byte, a *ack) []byte {
+	switch a.kind {
+	case codec.TypePuback:
+		c.settle()
+		p := codec.Puback{ID: a.id, Code: a.code}
+		return p.Append(b, c.version)
+	case codec.TypePubrec:
+		if a.code >= codec.UnspecifiedError {
+			c.settle()
+		}
+		p := codec.Pubrec{ID: a.id, Code: a.code}
+		return p.Append(b, c.version)
+	case codec.TypePubrel:
+		p := codec.Pubrel{ID: a.id, Code: a.code}
+		return p.Append(b, c.version)
+	case codec.TypePubcomp:
+		c.settle()
+		p := codec.Pubcomp{ID: a.id, Code: a.code}
+		return p.Append(b, c.version)
+	}
+	return append(b, a.packet...)
+}
+
+// settle returns one of the client's Receive Maximum.
+func (c *conn) settle() {
+	if c.unacked > 0 {
+		c.unacked--
+	}
+}

@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"sluice/codec"
+	"sluice/gateway/transport"
+)
+
+var errEOF = io.EOF
+
+// connState is the life of a conn: fresh → (checking →) connected → closed, and from
+// each straight to closed.
+type connState uint8
+
+const (
+	fresh     connState = iota // nothing but CONNECT is expected
+	checking                   // the password is being verified; reading is paused
+	connected                  // has a session
+	closed                     // the session, if there was one, has been told; the transport may still be flushing
+)
+
+// conn is a Network Connection: it dies with its socket. Guarded by Server.mu.
+type conn struct {
+	// Set once by Open.
+	srv *Server
+	tc  *transport.Conn
+
+	// Set by CONNECT.
+	session    *session
+	user       string
+	maxPacket  uint32        // bytes the client accepts; 0: any
+	receiveMax uint16        // QoS 1 and 2 messages the client takes unacknowledged
+	version    codec.Version // 0 before CONNECT
+	noProblem  bool          // no reason strings and user properties but where always allowed
+	trusted    bool          // the other end is a part of this program
+	keepAlive  time.Duration // silence after which the client is taken for dead; 0: never
+
+	state    connState
+	waits    bool          // is in Server.waiting
+	paused   bool          // reading is stopped until acknowledgements have left
+	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
+	heard    time.Duration // when the last packet came
+	timer    timer         // CONNECT or keep-alive
+	acks     []ack         // in the order they must leave
+	will     *will
+	aliases  *aliases
+	taken    uint64 // messages received
+	inflight int    // quota of receiveMax in use
+}
+
+// receive takes what has come and returns how much of it: whole packets only.
+func (c *conn) receive(b []byte) (n int) {
+	s := c.srv
+	for n < len(b) {
+		switch c.state {
+		case closed:
+			return len(b)
+		case checking:
+			return n
+		}
+		p, size, err := s.dec.Next(b[n:], c.version, s.cfg.MaxPacketSize)
+		if err != nil {
+			c.refuse(p, err)
+			return len(b)
+		}
+		if size == 0 {
+			break
+		}
+		n += size
+		c.heard = s.now
+		s.stats.PacketsIn++
+		c.handle(p)
+	}
+	return n
+}
+
+// handle acts on one packet. p is valid until it returns.
+func (c *conn) handle(p codec.Packet) {
+	if (c.state == fresh) != (p.Type() == codec.TypeConnect) {
+		if c.state == fresh {
+			c.end("first packet is not CONNECT") // [MQTT-3.1.0-1]
+		} else {
+			c.close(codec.ProtocolError, "second CONNECT") // [MQTT-3.1.0-2]
+		}
+		return
+	}
+	switch p := p.(type) {
+	case *codec.Publish:
+		c.publish(p)
+	case *codec.Puback:
+		c.session.acknowledged(p.ID, p.Code)
+	case *codec.Pubrec:
+		c.session.received(p.ID, p.Code)
+	case *codec.Pubrel:
+		c.release(p)
+	case *codec.Pubcomp:
+		c.session.completed(p.ID)
+	case *codec.Pingreq:
+		c.tc.End((&codec.Pingresp{}).Append(c.tc.Begin(), c.version))
+	case *codec.Connect:
+		c.connect(p)
+	case *codec.Subscribe:
+		c.subscribe(p)
+	case *codec.Unsubscribe:
+		c.unsubscribe(p)
+	case *codec.Disconnect:
+		c.disconnect(p)
+	case *codec.Auth:
+		c.close(codec.ProtocolError, "AUTH without an agreed method") // [MQTT-4.12.0-7]
+	default:
+		c.close(codec.ProtocolError, "packet that only a server sends")
+	}
+}
+
+// refuse answers bytes that are no packet a client may send. p is what could be read
+// of a CONNECT.
+func (c *conn) refuse(p codec.Packet, err error) {
+	code, text := codec.MalformedPacket, err.Error()
+	var fault *codec.Error
+	if errors.As(err, &fault) {
+		code, text = fault.Code, fault.Text
+	}
+	c.srv.stats.Refused++
+	if c.state != fresh {
+		c.close(code, text)
+		return
+	}
+	if connect, ok := p.(*codec.Connect); ok {
+		c.version = connect.Version
+		c.refuseConnect(code, text)
+		return
+	}
+	c.end(text)
+}
+
+// disconnect ends the connection as the client wishes.
+func (c *conn) disconnect(p *codec.Disconnect) {
+	if p.HasSessionExpiry {
+		if c.session.expiry == 0 && p.SessionExpiry != 0 {
+			c.close(codec.ProtocolError, "session expiry raised from 0 in DISCONNECT") // [MQTT-3.14.2-2]
+			return
+		}
+		c.session.setExpiry(c.srv.limitExpiry(p.SessionExpiry))
+	}
+	if p.Code == codec.Success {
+		c.will = nil // [MQTT-3.14.4-3]
+	}
+	c.end("disconnected by client")
+}
+
+// close ends the connection with a reason, which a MQTT 5 client is told.
+func (c *conn) close(code codec.ReasonCode, text string) {
+	if c.state == connected && c.version == codec.V5 {
+		p := codec.Disconnect{Code: code, ReasonString: []byte(text)}
+		b := c.tc.Begin()
+		n := len(b)
+		b = p.Append(b, c.version)
+		if c.tooLarge(len(b) - n) { // [MQTT-3.14.2-3]
+			p.ReasonString = nil
+			b = p.Append(b[:n], c.version)
+		}
+		c.tc.End(b)
+	}
+	c.end(text)
+}
+
+// end is the one way out of all states: the session is told, the transport closes
+// once it has flushed, and one line is logged.
+func (c *conn) end(why string) {
+	s := c.srv
+	if c.state == closed {
+		return
+	}
+	was := c.state
+	c.state = closed
+	s.stopTimer(&c.timer)
+	delete(s.conns, c)
+	c.acks = nil
+	c.tc.Close()
+	if was != connected {
+		s.log.Info("connection refused", "remote", c.tc.Remote(), "wire", c.tc.Wire(), "why", why)
+		return
+	}
+	s.stats.Connected--
+	s.log.Info("client gone", "client", c.session.id, "remote", c.tc.Remote(), "why", why, "received", c.taken)
+	c.session.detach(c)
+}
+
+// expire is called when the connection's deadline may have come.
+func (c *conn) expire() {
+	s := c.srv
+	if c.state == fresh || c.state == checking {
+		c.end("no CONNECT in time") // [MQTT-3.1.4-1], section 3.1.4
+		return
+	}
+	if due := c.heard + c.keepAlive; due > s.now {
+		s.setTimer(&c.timer, due)
+		return
+	}
+	if c.paused { // we are the ones who do not listen
+		s.setTimer(&c.timer, s.now+c.keepAlive)
+		return
+	}
+	c.close(codec.KeepAliveTimeout, "keep-alive timeout") // [MQTT-3.1.2-22]
+}
+
+// tooLarge says whether the client does not take a packet of n bytes. [MQTT-3.1.2-24]
+func (c *conn) tooLarge(n int) bool {
+	return c.maxPacket != 0 && n > int(min(c.maxPacket, 1<<30))
+}

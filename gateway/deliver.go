@@ -1,0 +1,360 @@
+package gateway
+
+import (
+	"time"
+
+	"sluice/codec"
+	"sluice/gateway/transport"
+	"sluice/store"
+)
+
+// deafOutput is the output that a slow reader has not taken, in bytes, above which
+// QoS 0 messages are dropped. Those at QoS 1 and 2 wait in the queue from
+// transport.HighWater on.
+const deafOutput = 4 << 20
+
+// maxSpan bounds the sequence numbers between the oldest message in flight and the
+// next, so that packet identifiers, which are made of them, never meet.
+const maxSpan = 32768
+
+// packetID derives the identifier of a message from its place in the queue: one that
+// is sent again after a crash carries its first identifier, with nothing more stored.
+func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
+
+// seqOf is the inverse, for a message in flight. ok is false for others.
+func (w *window) seqOf(id uint16) (seq uint64, ok bool) {
+	if id == 0 {
+		return 0, false
+	}
+	seq = w.first + (uint64(id-1)+65535-w.first%65535)%65535
+	return seq, seq < w.sent
+}
+
+// phase is the life of a message in flight:
+//
+//	idle → sent → done                    at QoS 1
+//	idle → sent → released → done         at QoS 2
+type phase uint8
+
+const (
+	idle     phase = iota // not sent, or not on this connection and not before it either
+	sent                  // PUBLISH went out
+	released              // PUBREC came: PUBREL goes out, or will when that is on disk
+	done
+)
+
+// flight is a message that was sent and is not done.
+type flight struct {
+	ticket *ticket
+	phase  phase
+	qos    byte
+}
+
+// window is what is in flight to a client: the sequence numbers from first up to sent.
+type window struct {
+	first uint64   // the oldest not done
+	sent  uint64   // the next to be sent on this connection
+	past  uint64   // what was sent on an earlier connection ends here
+	ring  []flight // by sequence number; its length is a power of two
+}
+
+// at gives the flight of seq, which lies in first..first+maxSpan.
+func (w *window) at(seq uint64) *flight {
+	for seq-w.first >= uint64(len(w.ring)) {
+		w.grow()
+	}
+	return &w.ring[seq&uint64(len(w.ring)-1)]
+}
+
+// phaseOf tells the phase of seq without making room for it.
+func (w *window) phaseOf(seq uint64) phase {
+	if seq < w.first {
+		return done
+	}
+	if seq-w.first >= uint64(len(w.ring)) {
+		return idle
+	}
+	return w.ring[seq&uint64(len(w.ring)-1)].phase
+}
+
+func (w *window) grow() {
+	old := w.ring
+	w.ring = make([]flight, max(4, 2*len(old)))
+	for i := range old {
+		seq := w.first + uint64(i)
+		w.ring[seq&uint64(len(w.ring)-1)] = old[seq&uint64(len(old)-1)]
+	}
+}
+
+// finish marks seq done and moves first on.
+func (w *window) finish(seq uint64) {
+	*w.at(seq) = flight{phase: done}
+	for w.first < w.past || w.first < w.sent {
+		f := w.at(w.first)
+		if f.phase != done {
+			return
+		}
+		*f = flight{}
+		w.first++
+	}
+	if w.sent = max(w.sent, w.first); len(w.ring) > 64 {
+		w.ring = nil // all done: a burst is over
+	}
+}
+
+// open says whether the next message may be sent now.
+func (to *session) open() bool {
+	c := to.conn
+	return c != nil && c.inflight < int(c.receiveMax) && // [MQTT-3.3.4-9]
+		to.window.sent-to.window.first < maxSpan && c.tc.Pending() <= transport.HighWater
+}
+
+// deliver hands a message to a session as it wants it.
+func (to *session) deliver(pub *publication, w *want) {
+	if to.ended {
+		return
+	}
+	qos := min(pub.QoS, w.qos)
+	retain := pub.Retain && (w.retain || !pub.live) // [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+	pub.wanted = true
+	if qos == 0 {
+		to.deliverOnce(pub, w, retain)
+		return
+	}
+	if !to.makeRoom(recordSize(&pub.Message)) {
+		return
+	}
+	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
+	out.QoS, out.Retain = qos, retain
+	direct := to.window.sent == to.queue.Next() && to.open() && !(to.durable() && qos == 2)
+	switch {
+	case direct && to.expiry == 0: // never sent twice: the session dies with its connection
+		to.send(to.queue.Skip(), &out, pub.expires, nil)
+	case direct && to.durable():
+		seq := to.enqueue(&out, pub.expires, store.Soon)
+		to.send(seq, &out, pub.expires, pub.spare())
+		pub.epoch = to.srv.db.Epoch()
+	default:
+		to.enqueue(&out, pub.expires, store.Now)
+		if to.durable() {
+			pub.disk = true
+			pub.epoch = to.srv.db.Epoch()
+		}
+		to.pump()
+	}
+}
+
+// spare counts one more recipient who may acknowledge before the disk has the message.
+func (pub *publication) spare() *ticket {
+	if pub.origin == nil {
+		return nil
+	}
+	if pub.ticket == nil {
+		pub.ticket = &ticket{conn: pub.origin}
+	}
+	pub.ticket.open++
+	return pub.ticket
+}
+
+// deliverOnce hands over a message at QoS 0, if the client is here and reads.
+func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
+	c := to.conn
+	switch {
+	case c == nil:
+		to.srv.stats.Dropped.Away++
+		return
+	case c.tc.Pending() > deafOutput:
+		to.srv.stats.Dropped.SlowReader++
+		return
+	}
+	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
+	out.QoS, out.Retain = 0, retain
+	c.write(&out, pub.expires)
+}
+
+// send writes a message for the first time on this connection.
+func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t *ticket) {
+	w := &to.window
+	f := w.at(seq)
+	out.ID = packetID(seq)
+	out.Dup = f.phase == sent // [MQTT-3.3.1-1]
+	*f = flight{phase: sent, qos: out.QoS, ticket: t}
+	w.sent = seq + 1
+	w.past = max(w.past, w.sent)
+	to.conn.inflight++
+	if !to.conn.write(out, expires) {
+		to.conn.inflight--
+		to.finish(seq) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
+	}
+}
+
+// write encodes a PUBLISH for this client. It is false if the client does not take
+// packets of that size.
+func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
+	s := c.srv
+	if out.HasMessageExpiry {
+		out.MessageExpiry = uint32(max(expires-s.now, 0) / time.Second) // [MQTT-3.3.2-6]
+	}
+	topic, fresh := out.Topic, false
+	if c.aliases != nil && c.aliases.max > 0 {
+		alias, known := c.aliases.alias(topic)
+		out.TopicAlias = alias
+		if fresh = alias != 0 && !known; known {
+			out.Topic = nil
+		}
+	}
+	b := c.tc.Begin()
+	n := len(b)
+	b = out.Append(b, c.version)
+	large := c.tooLarge(len(b) - n)
+	if large {
+		b = b[:n]
+	}
+	c.tc.End(b)
+	out.Topic, out.TopicAlias = topic, 0
+	if large {
+		if fresh {
+			c.aliases.forget(topic)
+		}
+		s.stats.Dropped.TooLarge++
+		return false
+	}
+	s.stats.MessagesOut++
+	return true
+}
+
+// pump sends what waits, as far as the window is open. After a reconnect it begins at
+// the oldest message in flight, in the original order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
+func (to *session) pump() {
+	w := &to.window
+	for to.conn != nil && w.sent < to.queue.Next() {
+		seq := w.sent
+		switch w.phaseOf(seq) {
+		case released:
+			to.pubrel(seq, to.windowEpoch)
+			w.sent++
+			continue
+		case done:
+			w.sent++
+			continue
+		}
+		if !to.open() {
+			return
+		}
+		rec, ok := to.queue.Record(seq)
+		if !ok {
+			w.sent++
+			to.finish(seq)
+			continue
+		}
+		if !to.sendRecord(seq, rec) {
+			return
+		}
+	}
+}
+
+// sendRecord sends one waiting message; false: it has to wait for the disk.
+func (to *session) sendRecord(seq uint64, rec []byte) bool {
+	s := to.srv
+	p, expires, err := s.decodeRecord(rec)
+	if err != nil {
+		s.log.Error("unreadable message skipped", "client", to.id, "seq", seq, "err", err)
+		s.stats.Dropped.Damaged++
+		to.window.sent++
+		to.finish(seq)
+		return true
+	}
+	again := to.window.phaseOf(seq) == sent
+	if expires != 0 && expires <= s.now && !again { // [MQTT-3.3.2-5]
+		s.stats.Dropped.Expired++
+		to.window.sent++
+		to.finish(seq)
+		return true
+	}
+	if p.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
+		to.block()
+		return false
+	}
+	var t *ticket
+	if again {
+		t = to.window.at(seq).ticket
+	}
+	to.send(seq, p, expires, t)
+	return true
+}
+
+// block has the session pumped after the next commit.
+func (to *session) block() {
+	if !to.blocked {
+		to.blocked = true
+		to.srv.blocked = append(to.srv.blocked, to)
+	}
+}
+
+// acknowledged takes a PUBACK.
+func (to *session) acknowledged(id uint16, _ codec.ReasonCode) {
+	seq, ok := to.window.seqOf(id)
+	if !ok || to.window.phaseOf(seq) != sent || to.window.at(seq).qos != 1 {
+		return
+	}
+	to.returnQuota()
+	to.finish(seq)
+	to.pump()
+}
+
+// received takes a PUBREC. PUBREL answers it once a crash can no longer undo it: the
+// receiver may forget the message at PUBREL and would take a resent one for new.
+func (to *session) received(id uint16, code codec.ReasonCode) {
+	seq, ok := to.window.seqOf(id)
+	var p phase
+	if ok {
+		p = to.window.phaseOf(seq)
+	}
+	switch {
+	case p == released:
+		to.pubrel(seq, to.windowEpoch)
+	case p != sent || to.window.at(seq).qos != 2:
+		to.conn.acknowledge(ack{kind: codec.TypePubrel, id: id, code: codec.PacketIdentifierNotFound})
+	case code >= codec.UnspecifiedError: // [MQTT-4.3.3-4]
+		to.returnQuota()
+		to.finish(seq)
+		to.pump()
+	default:
+		to.window.at(seq).phase = released
+		to.queue.Done(seq)
+		to.pubrel(seq, to.saveWindow())
+	}
+}
+
+// pubrel sends PUBREL for seq once epoch is committed.
+func (to *session) pubrel(seq, epoch uint64) {
+	to.conn.acknowledge(ack{kind: codec.TypePubrel, id: packetID(seq), epoch: epoch})
+}
+
+// completed takes a PUBCOMP.
+func (to *session) completed(id uint16) {
+	seq, ok := to.window.seqOf(id)
+	if !ok || to.window.phaseOf(seq) != released {
+		return
+	}
+	to.returnQuota()
+	to.finish(seq)
+	to.pump()
+}
+
+// finish is the end of a message for this session.
+func (to *session) finish(seq uint64) {
+	t := to.window.at(seq).ticket
+	to.queue.Done(seq)
+	to.window.finish(seq)
+	to.touch()
+	t.done()
+}
+
+// returnQuota gives back one of the client's Receive Maximum. What was in flight
+// before this connection has taken none, hence the floor. [MQTT-3.3.4-7]
+func (to *session) returnQuota() {
+	if to.conn.inflight > 0 {
+		to.conn.inflight--
+	}
+}

@@ -1,0 +1,58 @@
+// Package gateway is the MQTT server that devices speak to: sessions, routing,
+// retained messages, wills. It knows no sockets and no files.
+//
+// The way of one PUBLISH:
+//
+//	device socket
+//	  │ transport: bytes, whatever the wire
+//	  ▼
+//	conn.receive        codec.Decoder makes packets of bytes: views, valid until the next packet
+//	  ▼
+//	conn.publish        quota, alias, QoS 2 duplicate, access                       publish.go
+//	  ▼
+//	Server.route        who wants it; cached by topic until a subscription changes  route.go
+//	  ▼
+//	session.deliver     sent at once if the window is open, else it waits in the queue; deliver.go
+//	  │                 for a durable session it is staged for the disk as well
+//	  ▼
+//	store               one commit for all that was staged meanwhile
+//	  ▼
+//	conn.releaseAcks    PUBACK and PUBREC leave when every durable recipient has the message   acks.go
+//	                    on disk, or has acknowledged it already, whichever comes first
+//
+// There are few ideas. A session is what the server knows of a client; it outlives
+// connections, has no goroutine and does no I/O. A conn is what is attached to a
+// session now. A store.Queue is the durable order of messages that wait for one
+// session. An offline device and a bridge whose upstream is out of reach are the
+// same thing: a session whose queue waits.
+//
+// # Locking
+//
+// All protocol state is guarded by Server.mu: one lock, held for the packets of one
+// read and never across I/O. Below it come the locks of transport.Conn (its output)
+// and store.DB (what is staged); neither calls back while it holds its own.
+//
+// # Time
+//
+// Server.now is read once per call from outside. It is the store's clock: monotonic,
+// it stands still while the program is down and goes on after a restart, so that
+// expiries survive a box whose wall clock jumps by years when NTP arrives.
+//
+// # Judgements
+//
+// Where the specifications leave a choice open, this package has made it:
+//   - An invalid topic filter is answered by SUBACK 0x8F in MQTT 5; a 3.1 or 3.1.1
+//     client is closed.
+//   - $share works for 3.1.1 clients too.
+//   - Overlapping subscriptions of one client get one copy of a message, at the
+//     highest QoS, with all subscription identifiers.
+//   - QoS 2 messages are routed on PUBLISH, not on PUBREL.
+//   - QoS 0 messages are not kept for a client that is away, nor for one that does
+//     not read; both are counted.
+//   - A 3.1.1 client that may not publish to a topic gets its acknowledgement, since
+//     3.1.1 has no other answer than closing; the message is dropped and counted.
+//   - Devices may not publish to topics that begin with $.
+//   - A QoS 2 message for a durable session is sent only once it is on disk. Its
+//     packet identifier lives on in the receiver until PUBREL, so a crash must not
+//     forget that it was used.
+package gateway

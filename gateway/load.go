@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"sluice/codec"
+)
+
+// load makes the sessions and retained messages from the store. What can not be read
+// is skipped, counted and said; the rest serves.
+func (s *Server) load() error {
+	byKey := make(map[uint64]*session)
+	damaged := 0
+	each := func(kind string, read func(to *session, rest, value string) bool) {
+		s.db.Ascend(kind+"/", func(key, value string) bool {
+			n, rest, ok := cutKey(key)
+			to := byKey[n]
+			if !ok || to == nil || !read(to, rest, value) {
+				damaged++
+			}
+			return true
+		})
+	}
+	away := make(map[*session]bool)
+	s.db.Ascend("s/", func(key, value string) bool {
+		n, _, ok := cutKey(key)
+		to, gone := s.loadSession(n, value)
+		if !ok || to == nil {
+			damaged++
+			return true
+		}
+		byKey[n], away[to] = to, gone
+		return true
+	})
+	each("w", func(to *session, _, value string) bool { return to.loadWindow(value) })
+	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
+	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
+	s.db.Ascend("r/", func(key, value string) bool {
+		if _, _, err := s.decodeRecord([]byte(value)); err != nil {
+			damaged++
+			return true
+		}
+		s.retained.Set(key[2:], value)
+		return true
+	})
+	if damaged > 0 {
+		s.stats.Dropped.Damaged += uint64(damaged)
+		s.log.Error("unreadable records skipped", "records", damaged)
+	}
+	if n := s.db.RemoveUnopened(); n > 0 {
+		s.log.Error("queues without a session removed", "queues", n)
+	}
+	for to, gone := range away {
+		to.wake(gone)
+	}
+	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
+	return nil
+}
+
+// wake starts the clocks of a loaded session. One whose client was here when the
+// gateway went down has lost its client now.
+func (to *session) wake(gone bool) {
+	switch {
+	case gone:
+		to.schedule()
+	case to.expiry == 0: // kept for its will only
+		to.end()
+	default:
+		to.leave()
+	}
+}
+
+// cutKey takes a key of the form k/n... apart.
+func cutKey(key string) (n uint64, rest string, ok bool) {
+	if len(key) < 10 {
+		return 0, "", false
+	}
+	return binary.BigEndian.Uint64([]byte(key[2:10])), key[10:], true
+}
+
+// fields reads what session.save and its like wrote; once something is missing, bad.
+type fields struct {
+	b   []byte
+	bad bool
+}
+
+func (f *fields) uvarint() uint64 {
+	v, n := binary.Uvarint(f.b)
+	if n <= 0 {
+		f.bad = true
+		return 0
+	}
+	f.b = f.b[n:]
+	return v
+}
+
+func (f *fields) byte() byte {
+	if len(f.b) == 0 {
+		f.bad = true
+		return 0
+	}
+	v := f.b[0]
+	f.b = f.b[1:]
+	return v
+}
+
+func (f *fields) string() string {
+	n := f.uvarint()
+	if n > uint64(len(f.b)) {
+		f.bad = true
+		return ""
+	}
+	v := string(f.b[:n])
+	f.b = f.b[n:]
+	return v
+}
+
+// loadSession reads a record of session.save; nil if it is damaged.
+func (s *Server) loadSession(key uint64, value string) (to *session, away bool) {
+	f := fields{b: []byte(value)}
+	to = &session{srv: s, key: key, stored: true}
+	to.expiry = uint32(f.uvarint())
+	to.expires = time.Duration(f.uvarint()) * time.Millisecond
+	away = f.byte() == 1
+	to.id, to.user = f.string(), f.string()
+	if f.bad || to.id == "" || s.sessions[to.id] != nil {
+		return nil, false
+	}
+	if len(f.b) > 0 {
+		w := &will{delay: time.Duration(f.uvarint()) * time.Second, due: time.Duration(f.uvarint()) * time.Millisecond}
+		p, _, err := s.decodeRecord(f.b)
+		if f.bad || err != nil {
+			return nil, false
+		}
+		w.Message = cloneMessage(p.Message)
+		to.will = w
+	}
+	s.nextKey = max(s.nextKey, key+1)
+	s.sessions[to.id] = to
+	s.stats.Sessions++
+	to.openQueue()
+	return to, away
+}
+
+// loadWindow reads a record of session.saveWindow.
+func (to *session) loadWindow(value string) bool {
+	f := fields{b: []byte(value)}
+	w := &to.window
+	first, past := f.uvarint(), f.uvarint()
+	if f.bad || past < first || past-first > maxSpan {
+		return false
+	}
+	to.queue.SetNext(past)
+	for seq := to.queue.First(); seq < first; seq++ {
+		to.queue.Done(seq)
+	}
+	w.first, w.sent, w.past = first, first, past
+	for seq := first; seq < past && !f.bad; {
+		p, n := phase(f.byte()), f.uvarint()
+		if p > done || n > past-seq {
+			return false
+		}
+		for ; n > 0; n-- {
+			w.at(seq).phase = p
+			if p >= released {
+				to.queue.Done(seq)
+			}
+			seq++
+		}
+	}
+	return !f.bad
+}
+
+// loadHeld reads a record of session.saveHeld.
+func (to *session) loadHeld(value string) bool {
+	for b := []byte(value); len(b) >= 2; b = b[2:] {
+		to.held = append(to.held, binary.BigEndian.Uint16(b))
+	}
+	slices.Sort(to.held)
+	return len(value)%2 == 0
+}
+
+// loadSubscription reads a record of session.saveSubscription.
+func (to *session) loadSubscription(filter, value string) bool {
+	f := fields{b: []byte(value)}
+	options := f.byte()
+	id := f.uvarint()
+	if f.bad || codec.ValidFilter([]byte(filter)) != nil {
+		return false
+	}
+	to.attachSubscription(&subscription{
+		session: to, filter: filter, id: uint32(id), qos: min(options&3, 2),
+		noLocal: options&(1<<2) != 0, retainAsPublished: options&(1<<3) != 0,
+	})
+	return true
+}

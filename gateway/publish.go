@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"sluice/codec"
+)
+
+// publication is one message on its way to all who want it.
+type publication struct {
+	codec.Message               // its slices are views, valid while it is routed
+	origin        *conn         // the publisher; nil: a will or a retained message
+	expires       time.Duration // the gateway's time; 0: never
+	epoch         uint64        // when it is on disk; 0: it need not be
+	ticket        *ticket       // of those who may acknowledge sooner than that; nil: nobody
+	disk          bool          // it must be on disk all the same
+	wanted        bool          // somebody has it
+	live          bool          // forwarded as it is published, not because it was retained
+}
+
+// publish takes a message from a device.
+func (c *conn) publish(p *codec.Publish) {
+	s := c.srv
+	c.taken++
+	s.stats.MessagesIn++
+	if err := c.resolveAlias(p); err != nil {
+		c.close(err.Code, err.Text)
+		return
+	}
+	if p.QoS > 0 {
+		if p.QoS == 2 && c.session.holds(p.ID) {
+			c.acknowledge(ack{kind: codec.TypePubrec, id: p.ID, epoch: c.session.heldEpoch}) // [MQTT-4.3.3-10]
+			return
+		}
+		if c.unacked >= s.cfg.MaxInflight && c.version == codec.V5 {
+			c.close(codec.ReceiveMaximumExceeded, "Receive Maximum exceeded") // [MQTT-3.3.4-9]
+			return
+		}
+		c.unacked++
+	}
+	code := s.admit(c, p)
+	if code >= codec.UnspecifiedError {
+		c.denied(p, code)
+		return
+	}
+	pub := publication{Message: p.Message, origin: c, live: true}
+	s.forward(&pub)
+	if p.QoS > 0 {
+		c.accept(p, &pub)
+	}
+}
+
+// forward hands a new message to all who want it, now and later.
+func (s *Server) forward(pub *publication) {
+	if pub.HasMessageExpiry {
+		pub.expires = s.now + time.Duration(pub.MessageExpiry)*time.Second
+	}
+	s.route(pub)
+	if pub.Retain {
+		s.retain(pub)
+	}
+}
+
+// admit says whether a message may come in: Success or why not.
+func (s *Server) admit(c *conn, p *codec.Publish) codec.ReasonCode {
+	if !c.trusted && (p.Topic[0] == '$' || s.cfg.Access != nil && !s.cfg.Access.CanPublish(c.user, c.session.id, p.Topic)) {
+		s.stats.Dropped.NotAuthorized++
+		return codec.NotAuthorized
+	}
+	if p.QoS > 0 && (s.cfg.QueuePolicy == Reject || s.failing != nil) && s.full(&p.Message) {
+		s.stats.Dropped.Rejected++
+		return codec.QuotaExceeded
+	}
+	return codec.Success
+}
+
+// denied answers a message that is not taken.
+func (c *conn) denied(p *codec.Publish, code codec.ReasonCode) {
+	switch {
+	case p.QoS == 0:
+		return
+	case c.version == codec.V5:
+	case code == codec.NotAuthorized:
+		code = codec.Success // 3.1.1 can only close or acknowledge, section 3.3.5
+	default:
+		c.close(code, "queue full, see SLUICE_QUEUE_POLICY")
+		return
+	}
+	if p.QoS == 1 {
+		c.acknowledge(ack{kind: codec.TypePuback, id: p.ID, code: code})
+		return
+	}
+	if code == codec.Success {
+		c.session.hold(p.ID)
+	}
+	c.acknowledge(ack{kind: codec.TypePubrec, id: p.ID, code: code})
+}
+
+// accept acknowledges a routed message at QoS 1 or 2, last. [MQTT-4.3.2-4], [MQTT-4.3.3-8]
+func (c *conn) accept(p *codec.Publish, pub *publication) {
+	a := ack{id: p.ID, epoch: pub.epoch, kind: codec.TypePuback}
+	if !pub.disk {
+		a.ticket = pub.ticket
+	}
+	if !pub.wanted {
+		a.code = codec.NoMatchingSubscribers
+	}
+	if p.QoS == 2 {
+		a.kind = codec.TypePubrec
+		if epoch := c.session.hold(p.ID); epoch != 0 {
+			a.epoch, a.ticket = epoch, nil
+		}
+	}
+	c.acknowledge(a)
+}
+
+// release ends a QoS 2 message: its identifier is free again. [MQTT-4.3.3-11]
+func (c *conn) release(p *codec.Pubrel) {
+	a := ack{kind: codec.TypePubcomp, id: p.ID}
+	to := c.session
+	if i, held := slices.BinarySearch(to.held, p.ID); held {
+		to.held = slices.Delete(to.held, i, i+1)
+		a.epoch = to.saveHeld()
+	} else if c.version == codec.V5 {
+		a.code = codec.PacketIdentifierNotFound
+	}
+	c.acknowledge(a)
+}
+
+// holds says whether a QoS 2 message with this identifier was received and not yet released.
+func (to *session) holds(id uint16) bool {
+	_, held := slices.BinarySearch(to.held, id)
+	return held
+}
+
+// hold remembers a QoS 2 message's identifier until PUBREL, and returns the epoch in
+// which it will be on disk; 0 if it need not be.
+func (to *session) hold(id uint16) uint64 {
+	i, held := slices.BinarySearch(to.held, id)
+	if !held {
+		to.held = slices.Insert(to.held, i, id)
+	}
+	return to.saveHeld()
+}

@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"sluice/codec"
+	"sluice/store"
+)
+
+// A message waits, in a queue or as a retained message, in this form:
+//
+//	deadline   varint, the gateway's time in milliseconds; 0: never expires
+//	PUBLISH    as MQTT 5 would send it, with packet identifier 1 above QoS 0
+//
+// A session is these keys of the store; n is its number, 8 bytes big endian:
+//
+//	s/n         what it is, see session.save
+//	u/n filter  a subscription: options, identifier
+//	w/n         what is in flight: first, past, phases of those between
+//	i/n         QoS 2 identifiers received and not released
+//	q/n ...     its queue, kept by store
+//	r/topic     a retained message
+//
+// Each is a fact of its own, and what one commit brings is on disk as a whole or not
+// at all.
+
+var errRecord = errors.New("damaged record")
+
+// encodeRecord makes the record of a message; it may be changed by the next call.
+func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration) []byte {
+	if p.QoS > 0 {
+		p.ID = 1
+	}
+	b := binary.AppendUvarint(s.scratch[:0], uint64(expires/time.Millisecond))
+	b = p.Append(b, codec.V5)
+	s.scratch = b[:0]
+	if cap(b) > 64<<10 {
+		s.scratch = nil
+	}
+	return b
+}
+
+// decodeRecord reads a record; the packet is valid until the next call.
+func (s *Server) decodeRecord(rec []byte) (*codec.Publish, time.Duration, error) {
+	ms, n := binary.Uvarint(rec)
+	if n <= 0 {
+		return nil, 0, errRecord
+	}
+	p, _, err := s.records.Next(rec[n:], codec.V5, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	out, ok := p.(*codec.Publish)
+	if !ok {
+		return nil, 0, errRecord
+	}
+	return out, time.Duration(ms) * time.Millisecond, nil
+}
+
+// recordSize is about what a message takes in a queue, in bytes.
+func recordSize(m *codec.Message) int64 {
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData) + 24
+	for _, u := range m.User {
+		n += len(u.Name) + len(u.Value) + 5
+	}
+	return int64(n)
+}
+
+// enqueue puts a message behind all that waits for the session.
+func (to *session) enqueue(p *codec.Publish, expires time.Duration, when store.Urgency) uint64 {
+	return to.queue.Append(to.srv.encodeRecord(p, expires), when)
+}
+
+func (to *session) diskKey(kind byte) string {
+	var b [10]byte
+	b[0], b[1] = kind, '/'
+	binary.BigEndian.PutUint64(b[2:], to.key)
+	return string(b[:])
+}
+
+func subscriptionKey(to *session, filter string) string { return to.diskKey('u') + filter }
+
+func retainedKey(name string) string { return "r/" + name }
+
+// stores says whether the session has anything to do with the disk: it is durable, or
+// has a will that is to go out even if the gateway loses power first.
+func (to *session) stores() bool {
+	return to.srv.db != nil && (to.expiry > 0 || to.stored || to.will != nil || to.conn != nil && to.conn.will != nil)
+}
+
+// save stores what the session is:
+//
+//	expiry    uvarint, seconds
+//	expires   uvarint, the gateway's time in milliseconds; 0: the client is here, or the session never ends
+//	away      byte, 1: the client is gone
+//	id, user  strings, with uvarint lengths
+//	will      nothing, or: delay in seconds and due in milliseconds, uvarints, and the message's record
+func (to *session) save() {
+	if !to.stores() {
+		return
+	}
+	s := to.srv
+	to.stored = true
+	w, away := to.will, byte(1)
+	if to.conn != nil {
+		w, away = to.conn.will, 0
+	}
+	b := binary.AppendUvarint(nil, uint64(to.expiry))
+	b = binary.AppendUvarint(b, uint64(to.expires/time.Millisecond))
+	b = append(b, away)
+	b = appendString(appendString(b, to.id), to.user)
+	if w != nil {
+		b = binary.AppendUvarint(b, uint64(w.delay/time.Second))
+		b = binary.AppendUvarint(b, uint64(w.due/time.Millisecond))
+		b = append(b, s.encodeRecord(&codec.Publish{Message: w.Message}, 0)...)
+	}
+	s.db.Set(to.diskKey('s'), string(b), store.Lazy)
+}
+
+// saveSubscription stores sub if its session lasts.
+func (to *session) saveSubscription(sub *subscription) {
+	if !to.durable() {
+		return
+	}
+	options := sub.qos
+	if sub.noLocal {
+		options |= 1 << 2
+	}
+	if sub.retainAsPublished {
+		options |= 1 << 3
+	}
+	b := binary.AppendUvarint([]byte{options}, uint64(sub.id))
+	to.srv.db.Set(subscriptionKey(to, sub.filter), string(b), store.Now)
+}
+
+func (to *session) forgetSubscription(sub *subscription) {
+	if to.stored {
+		to.srv.db.Delete(subscriptionKey(to, sub.filter), store.Now)
+	}
+}
+
+// saveHeld stores the QoS 2 identifiers held, if the session lasts, and returns the
+// epoch in which they will be on disk; 0 if they need not be.
+func (to *session) saveHeld() uint64 {
+	if !to.durable() {
+		return 0
+	}
+	if len(to.held) == 0 {
+		to.srv.db.Delete(to.diskKey('i'), store.Now)
+	} else {
+		b := make([]byte, 0, 2*len(to.held))
+		for _, id := range to.held {
+			b = binary.BigEndian.AppendUint16(b, id)
+		}
+		to.srv.db.Set(to.diskKey('i'), string(b), store.Now)
+	}
+	to.heldEpoch = to.srv.db.Epoch()
+	return to.heldEpoch
+}
+
+// saveWindow stores what is in flight, if the session lasts, and returns the epoch in
+// which it will be on disk; 0 if it need not be. The phases are run lengths.
+func (to *session) saveWindow() uint64 {
+	if !to.durable() {
+		return 0
+	}
+	w := &to.window
+	past := max(w.past, w.sent)
+	b := binary.AppendUvarint(nil, w.first)
+	b = binary.AppendUvarint(b, past)
+	for seq := w.first; seq < past; {
+		p, from := w.phaseOf(seq), seq
+		for seq < past && w.phaseOf(seq) == p {
+			seq++
+		}
+		b = append(b, byte(p))
+		b = binary.AppendUvarint(b, seq-from)
+	}
+	to.srv.db.Set(to.diskKey('w'), string(b), store.Now)
+	to.windowEpoch = to.srv.db.Epoch()
+	return to.windowEpoch
+}
+
+// saveAfter is how long a window that has moved may stay unsaved. A crash sends again
+// what was acknowledged meanwhile at QoS 1, and was on disk. In seconds, so that a
+// busy site writes little.
+const saveAfter = 2 * time.Second
+
+// touch has the window stored soon, if what is done is on disk and would be sent again
+// after a crash.
+func (to *session) touch() {
+	s := to.srv
+	if to.moved || !to.durable() || to.queue.Len() == 0 {
+		return
+	}
+	to.moved = true
+	s.touched = append(s.touched, to)
+	if s.saver.index == 0 {
+		s.saver.owner = (*saver)(s)
+		s.setTimer(&s.saver, s.now+saveAfter)
+	}
+}
+
+// saver stores the windows that have moved.
+type saver Server
+
+func (v *saver) expire() {
+	s := (*Server)(v)
+	for _, to := range s.touched {
+		to.moved = false
+		if !to.ended && to.queue.Len() > 0 && to.queue.Committed(to.window.first) {
+			to.saveWindow()
+		}
+	}
+	s.touched = s.touched[:0]
+}
+
+// forget removes all that is stored of the session.
+func (to *session) forget() {
+	to.queue.Remove()
+	if !to.stored {
+		return
+	}
+	db := to.srv.db
+	for _, kind := range []byte{'s', 'w', 'i'} {
+		db.Delete(to.diskKey(kind), store.Soon)
+	}
+	for _, sub := range to.subs.all() {
+		db.Delete(subscriptionKey(to, sub.filter), store.Soon)
+	}
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"sluice/codec"
+	"sluice/store"
+)
+
+// retain keeps the message for those who subscribe later, or forgets the one kept.
+// [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
+func (s *Server) retain(pub *publication) {
+	if len(pub.Payload) == 0 {
+		if s.unretain(pub.Topic) && s.db != nil {
+			pub.onDisk(s)
+		}
+		return
+	}
+	name := string(pub.Topic)
+	if !s.storeHasRoom(recordSize(&pub.Message)) {
+		s.stats.Dropped.QueueFull++
+		return
+	}
+	out := codec.Publish{Message: pub.Message}
+	out.QoS, out.Retain = pub.QoS, true
+	rec := string(s.encodeRecord(&out, pub.expires))
+	s.retained.Set(name, rec)
+	if s.db != nil {
+		s.db.Set(retainedKey(name), rec, store.Now)
+		pub.onDisk(s)
+	}
+}
+
+// unretain forgets the message retained under a topic.
+func (s *Server) unretain(name []byte) (had bool) {
+	_, had = s.retained.Delete(name)
+	if had && s.db != nil {
+		s.db.Delete(retainedKey(string(name)), store.Now)
+	}
+	return had
+}
+
+// onDisk makes the acknowledgement wait for what was staged last.
+func (pub *publication) onDisk(s *Server) {
+	pub.disk, pub.wanted = true, true
+	pub.epoch = s.db.Epoch()
+}
+
+// deliverRetained sends what is retained under a new subscription's filter.
+func (s *Server) deliverRetained(to *session, req *codec.Subscription, id uint32) {
+	_, inner, shared := codec.SplitShare(req.Filter)
+	if shared {
+		return // section 4.8.2
+	}
+	w := want{qos: req.QoS, retain: true, any: true}
+	if id != 0 {
+		w.ids = []uint32{id}
+	}
+	var found []string // a slow reader may be closed meanwhile, and its will may be retained
+	s.retained.Match(inner, func(_ string, rec string) bool {
+		found = append(found, rec)
+		return true
+	})
+	for _, rec := range found {
+		p, expires, err := s.decodeRecord([]byte(rec))
+		switch {
+		case err != nil:
+			s.stats.Dropped.Damaged++
+		case expires != 0 && expires <= s.now:
+			s.stats.Dropped.Expired++
+			s.unretain(p.Topic)
+		default:
+			pub := publication{Message: p.Message, expires: expires}
+			to.deliver(&pub, &w)
+		}
+	}
+}

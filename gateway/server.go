@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sluice/codec"
+	"sluice/gateway/access"
+	"sluice/gateway/topic"
+	"sluice/gateway/transport"
+	"sluice/store"
+)
+
+// Policy says what happens to a message at QoS 1 or 2 when the queue of a session
+// that wants it, or the store, is full.
+type Policy int
+
+const (
+	Reject     Policy = iota // refuse it: reason 0x97 in MQTT 5, in 3.1.1 the connection is closed and the message stays unacknowledged
+	DropOldest               // make room by dropping what waits longest in that queue
+	DropNewest               // take it, but not for that session
+)
+
+// Config is what a Server is told. Zero values of the limits mean the defaults named.
+type Config struct {
+	Access    *access.List // accounts; nil: there are none and everybody may connect
+	Anonymous bool         // with accounts: clients without a user name may connect as well
+
+	MaxPacketSize    uint32        // bytes, 1 MiB; the largest packet accepted
+	MaxInflight      uint16        // 512; QoS 1 and 2 messages unacknowledged per connection and direction
+	QueueMaxBytes    int64         // 64 MiB; what may wait for one session
+	QueuePolicy      Policy        // at that bound, and at store.Config.MaxBytes
+	MaxKeepAlive     time.Duration // 0: the client's choice; else MQTT 5 clients are told this at most
+	MaxSessionExpiry time.Duration // 0: the client's choice, up to never
+	ConnectTimeout   time.Duration // 10 s; from accept to CONNECT
+
+	Log *slog.Logger // nil: discards
+}
+
+// Server is the MQTT server. It implements transport.Handler; its methods may be
+// called from any goroutine.
+type Server struct {
+	// Set once by New and Start.
+	cfg   Config
+	log   *slog.Logger
+	db    *store.DB     // nil: everything is kept in memory only
+	start time.Time     // of the clock where there is no db
+	hash  chan struct{} // bounds the passwords being verified at a time
+
+	mu sync.Mutex // guards all below, and all of conn and session
+
+	now       time.Duration // the gateway's time at the call being served
+	dec       codec.Decoder // of what devices send
+	records   codec.Decoder // of what waits in queues
+	sessions  map[string]*session
+	conns     map[*conn]struct{}
+	subs      topic.Tree[*subscription]
+	groups    map[string]*group
+	retained  topic.Names[string] // records, see record.go
+	routes    map[string]*route
+	routesGen uint64
+	timers    timers
+	alarm     *time.Timer
+	nextKey   uint64     // of the next session
+	committed uint64     // the last epoch known to be durable
+	waiting   []*conn    // with acknowledgements that wait for the disk or for others
+	blocked   []*session // with QoS 2 messages that wait for the disk to be sent
+	touched   []*session // whose windows have moved since they were stored
+	saver     timer      // stores them
+	failing   error      // what the disk says; nil: it is well
+	closing   bool
+	stats     Stats
+	warned    time.Duration // when the log was last told of a full queue
+	scratch   []byte        // records are made here
+}
+
+// New makes a server that keeps everything in memory until Start.
+func New(cfg Config) *Server {
+	setDefault(&cfg.MaxPacketSize, 1<<20)
+	setDefault(&cfg.MaxInflight, 512)
+	setDefault(&cfg.QueueMaxBytes, 64<<20)
+	setDefault(&cfg.ConnectTimeout, 10*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		cfg:      cfg,
+		log:      cfg.Log,
+		start:    time.Now(),
+		hash:     make(chan struct{}, 2),
+		records:  codec.Decoder{FromServer: true},
+		sessions: make(map[string]*session),
+		conns:    make(map[*conn]struct{}),
+		groups:   make(map[string]*group),
+		routes:   make(map[string]*route),
+		nextKey:  1,
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+// Start loads the sessions and retained messages of db, which tells the server of
+// its commits by Committed. It is called before the first connection.
+func (s *Server) Start(db *store.DB) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db = db
+	s.tick()
+	return s.load()
+}
+
+// Shutdown ends all connections with DISCONNECT 0x8B (Server shutting down) and lets
+// no more in. Sessions, and wills with a delay, go on after the next Start. The
+// transport and the store are closed by their owner, afterwards and in this order.
+func (s *Server) Shutdown(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	s.closing = true
+	for c := range s.conns {
+		c.close(codec.ServerShuttingDown, "server shutting down")
+	}
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	return nil
+}
+
+// Committed tells the server that what was staged in an epoch, and all before, is as
+// durable as the store promises. The store's committer calls it.
+func (s *Server) Committed(epoch uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	s.committed = max(s.committed, epoch)
+	waiting := s.waiting
+	s.waiting = nil
+	for _, c := range waiting {
+		c.waits = false
+		c.releaseAcks()
+	}
+	blocked := s.blocked
+	s.blocked = nil
+	for _, to := range blocked {
+		to.blocked = false
+		to.pump()
+	}
+}
+
+// Failed tells the server that the disk can not be written, or, with nil, that it can
+// again. Meanwhile nothing is acknowledged that should be on it.
+func (s *Server) Failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = err
+}
+
+// tick reads the clock.
+func (s *Server) tick() {
+	if s.db != nil {
+		s.now = s.db.Clock()
+	} else {
+		s.now = time.Since(s.start)
+	}
+}
+
+// Open begins a connection. Part of transport.Handler.
+func (s *Server) Open(tc *transport.Conn) {
+	c := &conn{srv: s, tc: tc}
+	tc.User = c
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	if s.closing {
+		c.state = closed
+		tc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.stats.Connections++
+	c.timer.owner = c
+	s.setTimer(&c.timer, s.now+s.cfg.ConnectTimeout)
+}
+
+// Receive takes what a device sent. Part of transport.Handler.
+func (s *Server) Receive(tc *transport.Conn, b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	return tc.User.(*conn).receive(b), nil
+}
+
+// Writable goes on where a slow reader held things up. Part of transport.Handler.
+func (s *Server) Writable(tc *transport.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	if c := tc.User.(*conn); c.state == connected {
+		c.session.pump()
+	}
+}
+
+// Closed ends a connection. Part of transport.Handler.
+func (s *Server) Closed(tc *transport.Conn, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	c := tc.User.(*conn)
+	if c.state == closed {
+		return
+	}
+	why := "connection closed by peer"
+	if err != nil && !errors.Is(err, errEOF) {
+		why = err.Error()
+	}
+	c.end(why)
+}

@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"time"
+
+	"sluice/codec"
+	"sluice/store"
+)
+
+// never is the Session Expiry Interval of a session that does not expire.
+const never = 0xFFFFFFFF
+
+// session is Session State: what the server knows of a client, whether it is here or
+// not. It has no goroutine and does no I/O. Guarded by Server.mu.
+type session struct {
+	// Set once.
+	srv *Server
+	id  string // the client identifier
+	key uint64 // its number in the store
+
+	conn        *conn // nil: away
+	user        string
+	subs        subscriptions
+	queue       *store.Queue
+	window      window
+	held        []uint16 // QoS 2 identifiers received and not released, sorted
+	heldEpoch   uint64   // when held is on disk
+	windowEpoch uint64   // when a released message is
+	will        *will    // of a client that is gone: waits for its delay
+	timer       timer    // of the will, or of the end of the session
+	expires     time.Duration
+	dropped     uint64 // messages below were looked at for dropping
+	expiry      uint32 // seconds after the connection ends; 0: with it; never
+	blocked     bool   // is in Server.blocked
+	moved       bool   // is in Server.touched
+	stored      bool   // has records in the store
+	ended       bool
+}
+
+// durable says whether the session's state survives the program.
+func (to *session) durable() bool { return to.expiry > 0 && to.srv.db != nil }
+
+// newSession makes the session of a client that has none.
+func (s *Server) newSession(id string, expiry uint32) *session {
+	to := &session{srv: s, id: id, key: s.nextKey, expiry: expiry}
+	s.nextKey++
+	s.sessions[id] = to
+	to.openQueue()
+	s.stats.Sessions++
+	return to
+}
+
+// openQueue gives the session its queue: on disk if it is durable.
+func (to *session) openQueue() {
+	if to.durable() {
+		to.queue = to.srv.db.Queue(to.key)
+	} else {
+		to.queue = (*store.DB)(nil).Queue(0)
+	}
+	to.window.first = to.queue.First()
+	to.window.sent, to.window.past = to.window.first, to.window.first
+}
+
+// attach gives a session its connection. What was in flight is sent again by pump.
+func (to *session) attach(c *conn) {
+	s := to.srv
+	to.conn, c.session, c.state = c, to, connected
+	to.user = c.user
+	to.will = nil
+	s.stopTimer(&to.timer)
+	to.expires = 0
+	to.window.past = max(to.window.past, to.window.sent)
+	to.window.sent = to.window.first
+	s.stats.Connected++
+	to.save()
+}
+
+// detach ends a connection as the session sees it: the will goes out or waits, the
+// session ends or waits for its expiry.
+func (to *session) detach(c *conn) {
+	to.conn = nil
+	to.will, c.will = c.will, nil
+	if to.expiry == 0 {
+		to.end()
+		return
+	}
+	to.leave()
+}
+
+// leave starts the clocks of a session whose client is gone.
+func (to *session) leave() {
+	s := to.srv
+	to.expires = 0
+	if to.expiry != never {
+		to.expires = s.now + time.Duration(to.expiry)*time.Second
+	}
+	if to.will != nil {
+		to.will.due = s.now + to.will.delay
+		if to.will.delay == 0 {
+			to.publishWill()
+		}
+	}
+	to.save()
+	to.schedule()
+}
+
+// schedule sets the timer to what comes first, the will or the end.
+func (to *session) schedule() {
+	at := to.expires
+	if to.will != nil && (at == 0 || to.will.due < at) {
+		at = to.will.due
+	}
+	if at != 0 {
+		to.timer.owner = to
+		to.srv.setTimer(&to.timer, at)
+	}
+}
+
+// expire is called when the will is due or the session over.
+func (to *session) expire() {
+	s := to.srv
+	if to.expires != 0 && to.expires <= s.now {
+		s.log.Info("session expired", "client", to.id, "waiting", to.queue.Len())
+		to.end()
+		return
+	}
+	if to.will != nil {
+		to.publishWill()
+		to.save()
+	}
+	to.schedule()
+}
+
+// end forgets the session. A will that was still to come goes out now [MQTT-3.1.3-9];
+// what waits in the queue is dropped and counted, but for what came by a shared
+// subscription, which goes to another member.
+func (to *session) end() {
+	s := to.srv
+	to.ended = true
+	delete(s.sessions, to.id)
+	s.stopTimer(&to.timer)
+	for _, sub := range to.subs.all() {
+		s.detachSubscription(sub)
+	}
+	s.stats.Sessions--
+	if n := to.queue.Len(); n > 0 {
+		s.stats.Dropped.SessionEnded += uint64(n)
+	}
+	to.forget()
+	if to.will != nil {
+		to.publishWill()
+	}
+}
+
+// setExpiry changes how long the session outlives its connection.
+func (to *session) setExpiry(seconds uint32) {
+	to.expiry = seconds
+}
+
+// limitExpiry brings a client's Session Expiry Interval into the server's bounds.
+func (s *Server) limitExpiry(seconds uint32) uint32 {
+	if limit := s.cfg.MaxSessionExpiry; limit > 0 {
+		return min(seconds, uint32(min(limit/time.Second, never-1)))
+	}
+	return seconds
+}
+
+// hasRoom says whether a record of size bytes may wait for the session.
+func (to *session) hasRoom(size int64) bool {
+	return to.queue.Bytes()+size <= to.srv.cfg.QueueMaxBytes &&
+		(!to.durable() || to.srv.storeHasRoom(size))
+}
+
+// storeHasRoom says whether size bytes more may be stored.
+func (s *Server) storeHasRoom(size int64) bool {
+	return s.db == nil || s.db.Room(size)
+}
+
+// makeRoom is the one place where messages at QoS 1 and 2 are dropped for want of room.
+// It says whether size bytes may be queued now. By the policy Reject a device's message
+// was refused before it came here; what is left are wills and retained messages.
+func (to *session) makeRoom(size int64) bool {
+	s := to.srv
+	if to.hasRoom(size) {
+		return true
+	}
+	if to.expiry == 0 {
+		s.stats.Dropped.SlowReader++
+		to.conn.close(codec.QuotaExceeded, "slow reader: its queue is full")
+		return false
+	}
+	if s.cfg.QueuePolicy == DropOldest {
+		for to.dropOldest() {
+			s.stats.Dropped.QueueFull++
+			if to.hasRoom(size) {
+				return true
+			}
+		}
+	}
+	s.stats.Dropped.QueueFull++
+	s.warnFull(to)
+	return false
+}
+
+// dropOldest drops the message that waits longest and is not in flight.
+func (to *session) dropOldest() bool {
+	for seq := max(to.dropped, to.window.past, to.window.sent); seq < to.queue.Next(); seq++ {
+		if _, ok := to.queue.Record(seq); ok {
+			to.queue.Done(seq)
+			to.dropped = seq + 1
+			return true
+		}
+	}
+	return false
+}
+
+// warnFull tells the log, at most once a minute, whose queue is full.
+func (s *Server) warnFull(to *session) {
+	if s.warned != 0 && s.now < s.warned+time.Minute {
+		return
+	}
+	s.warned = s.now
+	s.log.Warn("queue full, messages are lost for this client; see SLUICE_QUEUE_MAX_BYTES, SLUICE_STORE_MAX_BYTES and SLUICE_QUEUE_POLICY",
+		"client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
+}

@@ -1,0 +1,39 @@
+package gateway
+
+// Stats are counts since the start, and how many there are now. What is dropped is
+// counted once per recipient.
+type Stats struct {
+	Connections   uint64 // accepted
+	Connected     int64  // now
+	Sessions      int64  // now
+	Subscriptions int64  // now
+	Retained      int    // now
+	Refused       uint64 // connections ended for what they sent
+	PacketsIn     uint64
+	MessagesIn    uint64
+	MessagesOut   uint64
+	Wills         uint64
+	Dropped       Dropped
+}
+
+// Dropped counts messages by why they were not delivered.
+type Dropped struct {
+	Away          uint64 // QoS 0 for a client that is not here
+	SlowReader    uint64 // QoS 0 for a client that does not read, or its queue when it was closed for that
+	QueueFull     uint64 // by the policies drop-oldest and drop-newest
+	Rejected      uint64 // by the policy reject, or while the disk fails: the publisher was told or not acknowledged
+	Expired       uint64
+	TooLarge      uint64 // for the client's Maximum Packet Size
+	NotAuthorized uint64
+	SessionEnded  uint64 // waited for a session that expired or was replaced
+	Damaged       uint64 // unreadable after a fault of the disk
+}
+
+// Stats returns the counts.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Retained = s.retained.Len()
+	return st
+}

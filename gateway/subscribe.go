@@ -1,0 +1,205 @@
+package gateway
+
+import (
+	"sluice/codec"
+)
+
+// subscription is what a client wants of a filter.
+type subscription struct {
+	session           *session // nil: the group's place in the tree
+	group             *group   // nil: not shared
+	filter            string   // as the client wrote it
+	id                uint32   // Subscription Identifier; 0: none
+	qos               byte     // granted
+	noLocal           bool
+	retainAsPublished bool
+}
+
+// inner is the filter that topics are matched with.
+func (sub *subscription) inner() (filter string, shared bool) {
+	_, inner, shared := codec.SplitShare([]byte(sub.filter))
+	return sub.filter[len(sub.filter)-len(inner):], shared
+}
+
+// subscriptions are those of one session: a list while there are few, since most
+// devices have one or two, with an index when there are many.
+type subscriptions struct {
+	list  []*subscription
+	index map[string]int
+}
+
+const indexedFrom = 16
+
+func (l *subscriptions) all() []*subscription { return l.list }
+
+func (l *subscriptions) find(filter []byte) (i int, ok bool) {
+	if l.index != nil {
+		i, ok = l.index[string(filter)]
+		return i, ok
+	}
+	for i, sub := range l.list {
+		if sub.filter == string(filter) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (l *subscriptions) add(sub *subscription) {
+	l.list = append(l.list, sub)
+	switch {
+	case l.index != nil:
+		l.index[sub.filter] = len(l.list) - 1
+	case len(l.list) >= indexedFrom:
+		l.index = make(map[string]int)
+		for i, sub := range l.list {
+			l.index[sub.filter] = i
+		}
+	}
+}
+
+func (l *subscriptions) remove(i int) {
+	last := len(l.list) - 1
+	if l.index != nil {
+		delete(l.index, l.list[i].filter)
+		if i != last {
+			l.index[l.list[last].filter] = i
+		}
+	}
+	l.list[i], l.list[last] = l.list[last], nil
+	l.list = l.list[:last]
+}
+
+// subscribe takes a SUBSCRIBE: each filter gets a code, then retained messages follow.
+func (c *conn) subscribe(p *codec.Subscribe) {
+	to := c.session
+	codes := make([]codec.ReasonCode, 0, len(p.Subscriptions))
+	fresh := make([]bool, len(p.Subscriptions))
+	for i := range p.Subscriptions {
+		req := &p.Subscriptions[i]
+		code := c.admitSubscription(req)
+		if code == codec.TopicFilterInvalid && c.version != codec.V5 {
+			c.close(code, "invalid topic filter")
+			return
+		}
+		if code < codec.UnspecifiedError {
+			fresh[i] = to.subscribe(req, p.SubscriptionID)
+		}
+		codes = append(codes, code)
+	}
+	suback := codec.Suback{ID: p.ID, Codes: codes}
+	a := ack{kind: codec.TypeSuback, packet: suback.Append(nil, c.version)}
+	if to.durable() {
+		a.epoch = c.srv.db.Epoch()
+	}
+	c.acknowledge(a)
+	for i := range p.Subscriptions {
+		req := &p.Subscriptions[i]
+		if codes[i] < codec.UnspecifiedError && (req.RetainHandling == 0 || req.RetainHandling == 1 && fresh[i]) {
+			c.srv.deliverRetained(to, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+		}
+	}
+}
+
+// admitSubscription says which QoS is granted, or why none.
+func (c *conn) admitSubscription(req *codec.Subscription) codec.ReasonCode {
+	if err := codec.ValidFilter(req.Filter); err != nil {
+		return codec.TopicFilterInvalid
+	}
+	_, inner, _ := codec.SplitShare(req.Filter)
+	if access := c.srv.cfg.Access; access != nil && !c.trusted && !access.CanSubscribe(c.user, c.session.id, inner) {
+		return codec.NotAuthorized
+	}
+	return codec.ReasonCode(req.QoS)
+}
+
+// subscribe adds or replaces a subscription and says whether it is new. [MQTT-3.8.4-3]
+func (to *session) subscribe(req *codec.Subscription, id uint32) (isNew bool) {
+	s := to.srv
+	i, found := to.subs.find(req.Filter)
+	if found {
+		s.detachSubscription(to.subs.list[i])
+		to.subs.remove(i)
+	}
+	sub := &subscription{
+		session: to, filter: string(req.Filter), id: id, qos: req.QoS,
+		noLocal: req.NoLocal, retainAsPublished: req.RetainAsPublished,
+	}
+	to.attachSubscription(sub)
+	to.saveSubscription(sub)
+	return !found
+}
+
+// attachSubscription puts sub into the session and the tree.
+func (to *session) attachSubscription(sub *subscription) {
+	s := to.srv
+	to.subs.add(sub)
+	if inner, shared := sub.inner(); shared {
+		s.join(sub, inner)
+	} else {
+		s.subs.Add(inner, sub)
+	}
+	s.stats.Subscriptions++
+}
+
+// unsubscribe takes an UNSUBSCRIBE.
+func (c *conn) unsubscribe(p *codec.Unsubscribe) {
+	to := c.session
+	codes := make([]codec.ReasonCode, 0, len(p.Filters))
+	for _, filter := range p.Filters {
+		code := codec.NoSubscriptionExisted
+		if i, found := to.subs.find(filter); found {
+			to.unsubscribe(i)
+			code = codec.Success
+		}
+		codes = append(codes, code)
+	}
+	unsuback := codec.Unsuback{ID: p.ID, Codes: codes}
+	a := ack{kind: codec.TypeUnsuback, packet: unsuback.Append(nil, c.version)}
+	if to.durable() {
+		a.epoch = c.srv.db.Epoch()
+	}
+	c.acknowledge(a)
+}
+
+// unsubscribe removes the i-th subscription.
+func (to *session) unsubscribe(i int) {
+	sub := to.subs.list[i]
+	to.srv.detachSubscription(sub)
+	to.forgetSubscription(sub)
+	to.subs.remove(i)
+}
+
+// detachSubscription takes sub out of the tree.
+func (s *Server) detachSubscription(sub *subscription) {
+	inner, shared := sub.inner()
+	if shared {
+		s.leave(sub, inner)
+	} else {
+		s.subs.Remove(inner, sub)
+	}
+	s.stats.Subscriptions--
+}
+
+// Provision makes a session that lasts, with exactly these subscriptions, before its
+// client has come: messages wait for a bridge that has not yet reached its upstream.
+func (s *Server) Provision(clientID string, subs []codec.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	to := s.sessions[clientID]
+	if to == nil {
+		to = s.newSession(clientID, never)
+		to.save()
+	}
+	wanted := make(map[string]bool)
+	for i := range subs {
+		wanted[string(subs[i].Filter)] = true
+		to.subscribe(&subs[i], 0)
+	}
+	for i := len(to.subs.list) - 1; i >= 0; i-- {
+		if !wanted[to.subs.list[i].filter] {
+			to.unsubscribe(i)
+		}
+	}
+}
