@@ -58,7 +58,7 @@ var (
 	errTopicEmpty         = &Error{ProtocolError, "MQTT-4.7.3-1", "empty topic name"}
 	errTopicLong          = &Error{ProtocolError, "MQTT-4.7.3-3", "topic name longer than 65535 bytes"}
 	errTopicWildcard      = &Error{ProtocolError, "MQTT-3.3.2-2", "wildcard in a topic name"}
-	errSubscriptionID     = &Error{ProtocolError, "3.3.4-6", "subscription identifier from a client"}
+	errSubscriptionID     = &Error{ProtocolError, "MQTT-3.3.4-6", "subscription identifier from a client"}
 	errNoSubscription     = &Error{ProtocolError, "MQTT-3.8.3-2", "no topic filter"}
 	errSubscribeQoS3      = &Error{ProtocolError, "3.8.3.1", "maximum QoS 3"}
 	errRetainHandling     = &Error{ProtocolError, "3.8.3.1", "retain handling 3"}
