@@ -36,8 +36,8 @@ func inBubble(t *testing.T, cfg Config, test func(*site)) {
 	synctest.Test(t, func(t *testing.T) {
 		at := &site{t: t, cfg: cfg}
 		at.start()
+		defer at.stop()
 		test(at)
-		at.stop()
 	})
 }
 
@@ -48,8 +48,8 @@ func onDisk(t *testing.T, cfg Config, test func(*site)) {
 	synctest.Test(t, func(t *testing.T) {
 		at := &site{t: t, cfg: cfg, dir: dir}
 		at.start()
+		defer at.stop()
 		test(at)
-		at.stop()
 	})
 }
 
@@ -76,6 +76,7 @@ func (at *site) stop() {
 		if err := at.db.Close(); err != nil {
 			at.t.Error(err)
 		}
+		time.Sleep(2 * time.Second) // buntdb looks once a second whether it is closed
 	}
 }
 

@@ -127,6 +127,7 @@ func (s *Server) Shutdown(context.Context) error {
 	for c := range s.conns {
 		c.close(codec.ServerShuttingDown, "server shutting down")
 	}
+	(*saver)(s).expire()
 	if s.alarm != nil {
 		s.alarm.Stop()
 	}

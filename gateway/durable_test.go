@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"sluice/codec"
+)
+
+func TestRestartKeepsSessions(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.send(&codec.Subscribe{ID: 1, SubscriptionID: 5, Subscriptions: []codec.Subscription{{Filter: []byte("a/#"), QoS: 2, NoLocal: true, RetainAsPublished: true}}})
+		sub.want("granted once it is on disk", &codec.Suback{ID: 1, Codes: []codec.ReasonCode{2}})
+		sub.cut()
+		pub := at.join("pub", codec.V311, keep)
+		pub.send(retained("a/1", "one", 1, 1), message("a/2", "two", 2, 2))
+		pub.want("both are on disk", &codec.Puback{ID: 1}, &codec.Pubrec{ID: 2})
+		at.restart()
+
+		pub = at.join("pub", codec.V311, keep)
+		again := message("a/2", "two", 2, 2)
+		again.Dup = true
+		pub.send(again)
+		pub.want("a QoS 2 message repeated over a restart is known", &codec.Pubrec{ID: 2})
+		pub.send(&codec.Pubrel{ID: 2})
+		pub.want("and released", &codec.Pubcomp{ID: 2})
+
+		sub = at.join("sub", codec.V5, keep)
+		one, two := retained("a/1", "one", 1, 2), message("a/2", "two", 2, 3)
+		one.SubscriptionIDs, two.SubscriptionIDs = []uint32{5}, []uint32{5}
+		sub.want("what waited comes in order, as it was subscribed", one, two)
+		sub.send(message("a/3", "own", 0, 0))
+		sub.wantIdle("nothing comes twice, and nothing of its own")
+	})
+}
+
+func TestReleaseSurvivesARestart(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a", "1", 2, 1), message("a", "2", 2, 2), message("a", "3", 1, 3))
+		sub.want("all come", message("a", "1", 2, 2), message("a", "2", 2, 3), message("a", "3", 1, 4))
+		sub.send(&codec.Pubrec{ID: 3}, &codec.Puback{ID: 4})
+		sub.want("PUBREL once PUBREC is on disk", &codec.Pubrel{ID: 3})
+		at.restart()
+
+		sub = at.join("sub", codec.V5, keep)
+		one := message("a", "1", 2, 2)
+		one.Dup = true
+		sub.want("what was released is not published again, what was not keeps its identifier", one, &codec.Pubrel{ID: 3})
+		sub.send(&codec.Pubcomp{ID: 3}, &codec.Pubrec{ID: 2})
+		sub.want("and can be ended", &codec.Pubrel{ID: 2})
+	})
+}
+
+func TestAcknowledgedByAllNeedsNoDisk(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(1, "a")
+		time.Sleep(2 * time.Second)
+		before := at.db.Epoch()
+		pub := at.join("pub", codec.V5)
+		pub.nc.Write(message("a", "x", 1, 1).Append(nil, codec.V5))
+		sub.want("it comes at once", message("a", "x", 1, 2))
+		pub.wantIdle("but is not acknowledged yet: it is neither on disk nor acknowledged")
+		sub.nc.Write((&codec.Puback{ID: 2}).Append(nil, codec.V5))
+		pub.want("once the subscriber has it, it is", &codec.Puback{ID: 1})
+		if n := at.db.Epoch() - before; n != 0 {
+			t.Errorf("%d commits were made for it", n)
+		}
+		pub.nc.Write(message("a", "y", 1, 2).Append(nil, codec.V5))
+		sub.want("the next comes as well", message("a", "y", 1, 3))
+		at.settle()
+		pub.want("a subscriber that is slow is not waited for: the disk has it", &codec.Puback{ID: 2})
+	})
+}
+
+func TestSessionEndLeavesNothingOnDisk(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		time.Sleep(2 * time.Second)
+		before := at.db.Bytes()
+		sub := at.join("sub", codec.V5, keep, withWill(0))
+		sub.subscribe(2, "a", "b/#", "$share/g/c")
+		sub.send(message("a", "own", 2, 1))
+		sub.want("kept", &codec.Pubrec{ID: 1})
+		sub.cut()
+		at.join("sub", codec.V5).send(&codec.Disconnect{})
+		time.Sleep(2 * time.Second)
+		at.settle()
+		if after := at.db.Bytes(); after != before {
+			t.Errorf("%d bytes are stored, before the session there were %d", after, before)
+		}
+	})
+}
+
+func TestExpiryStandsStillWhileDown(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.join("p", codec.V5, func(c *codec.Connect) { c.CleanStart, c.SessionExpiry = false, 60 }).cut()
+		time.Sleep(30 * time.Second)
+		at.stop()
+		time.Sleep(time.Hour)
+		at.start()
+		time.Sleep(29 * time.Second)
+		if n := at.srv.Stats().Sessions; n != 1 {
+			t.Fatalf("%d sessions after 59 s of running, want 1", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := at.srv.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions after 61 s of running, want none", n)
+		}
+	})
+}
+
+func TestProvisionedSessionHasExactlyItsSubscriptions(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		filters := func(names ...string) (subs []codec.Subscription) {
+			for _, n := range names {
+				subs = append(subs, codec.Subscription{Filter: []byte(n), QoS: 1})
+			}
+			return subs
+		}
+		at.srv.Provision("$bridge/up", filters("a", "b"))
+		at.srv.Provision("$bridge/up", filters("b", "c"))
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a", "", 1, 1), message("b", "", 1, 2), message("c", "", 1, 3))
+		pub.want("a is not wanted any more", &codec.Puback{ID: 1, Code: codec.NoMatchingSubscribers},
+			&codec.Puback{ID: 2}, &codec.Puback{ID: 3})
+		at.restart()
+		if n := at.srv.sessions["$bridge/up"].queue.Len(); n != 2 {
+			t.Errorf("%d messages wait for the bridge, want 2", n)
+		}
+	})
+}
+
+func TestPolicies(t *testing.T) {
+	for policy, want := range map[Policy]struct {
+		code    codec.ReasonCode
+		waiting string
+	}{
+		Reject:     {codec.QuotaExceeded, "01234"},
+		DropOldest: {codec.Success, "56789"},
+		DropNewest: {codec.Success, "01234"},
+	} {
+		onDisk(t, Config{QueuePolicy: policy, QueueMaxBytes: 5 * 1100}, func(at *site) {
+			sub := at.join("sub", codec.V5, keep)
+			sub.subscribe(2, "a")
+			sub.cut()
+			pub := at.join("pub", codec.V5)
+			payload := make([]byte, 1000)
+			for i := range 10 {
+				payload[0] = '0' + byte(i)
+				pub.send(message("a", string(payload), 1, uint16(i+1)))
+				ack := &codec.Puback{ID: uint16(i + 1)}
+				if i >= 5 {
+					ack.Code = want.code
+				}
+				pub.want("the publisher is told whether it is kept", ack)
+			}
+			sub = at.join("sub", codec.V5, keep)
+			got := ""
+			for p := sub.next(); p != nil; p = sub.next() {
+				got += string(p.(*codec.Publish).Payload[:1])
+			}
+			if got != want.waiting {
+				t.Errorf("policy %d: %q waited, want %q", policy, got, want.waiting)
+			}
+			d := at.srv.Stats().Dropped
+			if d.Rejected+d.QueueFull != 5 {
+				t.Errorf("policy %d: dropped %+v, want 5", policy, d)
+			}
+		})
+	}
+}
