@@ -1,0 +1,280 @@
+package bridge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"sluice/codec"
+)
+
+// Config says which upstream to bridge to and what. New copies it.
+type Config struct {
+	Name     string   // of the bridge: part of the gateway's session, "$bridge/" + Name
+	URL      *url.URL // mqtt, mqtts, ws, wss; without a port the usual one, ws and wss without a path: /mqtt
+	ClientID string   // unique among the upstream's clients
+	Username string
+	Password []byte      // nil: none
+	TLS      *tls.Config // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
+
+	Up, Down             []Rule
+	UpPrefix, DownPrefix string // before topics that go up, that come down
+
+	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
+	MaxInflight   uint16        // messages in flight each way; 0: 100
+	MaxPacketSize uint32        // what an upstream of MQTT 5 may send, in bytes; 0: no limit
+
+	// Dial opens a connection to the gateway inside the process. The gateway
+	// must let the client "$bridge/"+Name in without a password.
+	Dial func() io.ReadWriteCloser
+
+	Log *slog.Logger // nil: none
+}
+
+// A Rule is a topic filter and the highest QoS to carry what matches it.
+type Rule struct {
+	Filter string // in Down, may be shared: $share/group/filter
+	QoS    byte   // 0, 1, 2
+}
+
+// A Bridge relays between the gateway and one upstream while Run runs.
+type Bridge struct {
+	// Set once by New.
+	cfg      Config
+	clientID []byte // in the gateway
+	log      *slog.Logger
+	dial     func(context.Context) (io.ReadWriteCloser, error) // to the upstream
+
+	counts counts
+
+	// Owned by Run, and by the link that it waits for.
+	version    version
+	backoff    backoff
+	subscribed bool // the upstream's session has all of Down
+	received   ids  // QoS 2 messages come down that the gateway may wait to see released
+	known      bool // received is all there are, also of earlier processes
+	stale      bool // they are of a session that the upstream has lost
+
+	mu     sync.Mutex
+	status Status // guarded by mu; without Counters
+}
+
+// Status is how a bridge fares.
+type Status struct {
+	Connected bool
+	Since     time.Time     // of the last change of Connected; zero before the first connection
+	Version   codec.Version // of the last connection to the upstream
+	Err       error         // why the last connection ended or failed; nil before that happens first
+	Counters
+}
+
+// New makes a bridge, or names all that is wrong with cfg.
+func New(cfg Config) (*Bridge, error) {
+	if cfg.KeepAlive == 0 {
+		cfg.KeepAlive = time.Minute
+	}
+	if cfg.MaxInflight == 0 {
+		cfg.MaxInflight = 100
+	}
+	if cfg.TLS == nil {
+		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("bridge %q: %w", cfg.Name, err)
+	}
+	b := &Bridge{
+		cfg:      cfg,
+		clientID: []byte("$bridge/" + cfg.Name),
+		log:      cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
+	}
+	b.dial = b.dialUpstream
+	return b, nil
+}
+
+func (cfg *Config) check() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if cfg.Name == "" {
+		fault("no name")
+	}
+	switch {
+	case cfg.URL == nil || cfg.URL.Hostname() == "":
+		fault("no URL with a host, such as mqtts://cloud.example.com")
+	case defaultPort[cfg.URL.Scheme] == "":
+		fault("URL scheme %q: use mqtt, mqtts, ws or wss", cfg.URL.Scheme)
+	case cfg.URL.User != nil:
+		fault("URL with user name or password: give them on their own, URLs are logged")
+	}
+	if cfg.ClientID == "" {
+		fault("no client identifier: without one the upstream cannot keep the session")
+	}
+	if len(cfg.Up)+len(cfg.Down) == 0 {
+		fault("no topic filter, neither up nor down")
+	}
+	for _, r := range cfg.Up {
+		if _, _, shared := codec.SplitShare([]byte(r.Filter)); shared {
+			fault("topic filter %q to go up: shared subscriptions are for topics to come down", r.Filter)
+		}
+	}
+	for _, r := range append(cfg.Up[:len(cfg.Up):len(cfg.Up)], cfg.Down...) {
+		if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
+			fault("topic filter %q: %s", r.Filter, err.Text)
+		}
+		if r.QoS > 2 {
+			fault("topic filter %q: QoS %d, highest is 2", r.Filter, r.QoS)
+		}
+	}
+	for _, prefix := range []string{cfg.UpPrefix, cfg.DownPrefix} {
+		if prefix == "" {
+			continue
+		}
+		if err := codec.ValidTopic([]byte(prefix)); err != nil {
+			fault("topic prefix %q: %s", prefix, err.Text)
+		}
+	}
+	if cfg.KeepAlive < time.Second || cfg.KeepAlive > 65535*time.Second {
+		fault("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
+	}
+	if cfg.Dial == nil {
+		fault("no way to the gateway")
+	}
+	return errors.Join(errs...)
+}
+
+// Subscriptions are what the gateway's session of the bridge has to have: the
+// filters of Up, not matching what the bridge itself brought down, and with
+// RETAIN as published. The gateway has to have them before Run.
+func (b *Bridge) Subscriptions() []codec.Subscription {
+	subs := make([]codec.Subscription, len(b.cfg.Up))
+	for i, r := range b.cfg.Up {
+		subs[i] = codec.Subscription{Filter: []byte(r.Filter), QoS: r.QoS, NoLocal: true, RetainAsPublished: true, RetainHandling: 1}
+	}
+	return subs
+}
+
+// ClientID is the bridge's client identifier in the gateway.
+func (b *Bridge) ClientID() string { return string(b.clientID) }
+
+// Run connects, relays and reconnects until ctx ends; then it takes leave of
+// both sides, within about a second, and returns nil. Call it once.
+func (b *Bridge) Run(ctx context.Context) error {
+	for {
+		began := time.Now()
+		err := b.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		b.ended(err)
+		wait := b.backoff.next(time.Since(began), permanent(err))
+		attrs := []any{"error", err, "retry_in", wait.Round(time.Millisecond)}
+		if hint := hint(err); hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
+		b.log.Warn("bridge is not connected", attrs...)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// connect makes both connections and relays until one of them ends.
+func (b *Bridge) connect(ctx context.Context) error {
+	v := b.version.ask(time.Now())
+	up, err := b.connectUpstream(ctx, v)
+	if v == codec.V5 && errors.Is(err, errOldVersion) {
+		b.log.Info("upstream does not take MQTT 5, asking for 3.1.1", "error", err)
+		v = codec.V311
+		up, err = b.connectUpstream(ctx, v)
+	}
+	b.version.answered(v, err, time.Now())
+	if err != nil {
+		return fmt.Errorf("connect to upstream: %w", err)
+	}
+	l := newLink(b, up)
+	defer l.close()
+	if err := l.connectLocal(ctx); err != nil {
+		return fmt.Errorf("connect to gateway: %w", err)
+	}
+	b.connected(up)
+	return l.run(ctx)
+}
+
+func (b *Bridge) connected(up *upstream) {
+	b.counts.connects.Add(1)
+	b.mu.Lock()
+	b.status.Connected, b.status.Since, b.status.Version = true, time.Now(), up.wire.version
+	b.mu.Unlock()
+	b.log.Info("bridge connected", "version", up.wire.version, "session_present", up.sessionPresent, "keep_alive", up.keepAlive,
+		"receive_maximum", up.receiveMaximum, "maximum_qos", up.maximumQoS, "maximum_packet_size", up.maximumPacketSize)
+}
+
+func (b *Bridge) ended(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.status.Connected {
+		b.status.Connected, b.status.Since = false, time.Now()
+	}
+	b.status.Err = err
+}
+
+// Status may be called at any time.
+func (b *Bridge) Status() Status {
+	b.mu.Lock()
+	s := b.status
+	b.mu.Unlock()
+	s.Counters = b.counts.read()
+	return s
+}
+
+// A version remembers whether the upstream has to be asked for MQTT 3.1.1.
+type version struct {
+	old   bool
+	since time.Time // when it was last found not to take MQTT 5
+}
+
+// askAgain is how long an upstream is asked for 3.1.1 only.
+const askAgain = time.Hour
+
+func (v *version) ask(now time.Time) codec.Version {
+	if v.old && now.Sub(v.since) < askAgain {
+		return codec.V311
+	}
+	return codec.V5
+}
+
+// answered takes what came of asking for asked.
+func (v *version) answered(asked codec.Version, err error, now time.Time) {
+	var refused *refusal
+	switch {
+	case errors.Is(err, errOldVersion): // nor does it take this one
+		v.old = false
+	case err != nil && !errors.As(err, &refused): // it did not answer
+	case asked == codec.V5:
+		v.old = false
+	case !v.old || now.Sub(v.since) >= askAgain:
+		v.old, v.since = true, now
+	}
+}
+
+// An ids is a set of packet identifiers.
+type ids [1 << 16 / 64]uint64
+
+func (s *ids) has(id uint16) bool { return s[id/64]&(1<<(id%64)) != 0 }
+func (s *ids) add(id uint16)      { s[id/64] |= 1 << (id % 64) }
+func (s *ids) remove(id uint16)   { s[id/64] &^= 1 << (id % 64) }
+
+// prefixed appends prefix and topic to b[:0].
+func prefixed(b []byte, prefix string, topic []byte) []byte {
+	return append(append(b[:0], prefix...), topic...)
+}

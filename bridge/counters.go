@@ -1,0 +1,34 @@
+package bridge
+
+import "sync/atomic"
+
+// Counters count since New.
+type Counters struct {
+	Connects int64 // connections made, both sides
+	Up, Down int64 // messages handed on, resent ones included
+
+	Lowered    int64 // went up at a lower QoS than they have: the upstream's Maximum QoS
+	Unretained int64 // went up without their RETAIN: the upstream has no retained messages
+	Refused    int64 // messages that the upstream refused by a reason code
+	TooLarge   int64 // messages dropped: larger than the receiver's Maximum Packet Size
+	TooLong    int64 // messages dropped: topic with its prefix longer than 65535 bytes
+	Declined   int64 // messages from above that the gateway refused by a reason code
+}
+
+type counts struct {
+	connects, up, down, lowered, unretained, refused, tooLarge, tooLong, declined atomic.Int64
+}
+
+func (c *counts) read() Counters {
+	return Counters{
+		Connects:   c.connects.Load(),
+		Up:         c.up.Load(),
+		Down:       c.down.Load(),
+		Lowered:    c.lowered.Load(),
+		Unretained: c.unretained.Load(),
+		Refused:    c.refused.Load(),
+		TooLarge:   c.tooLarge.Load(),
+		TooLong:    c.tooLong.Load(),
+		Declined:   c.declined.Load(),
+	}
+}

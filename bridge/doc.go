@@ -1,0 +1,55 @@
+// Package bridge carries messages between the gateway and one upstream server.
+//
+// A bridge is a durable session of the gateway whose link dials out. It holds
+// two MQTT connections and hands packets from one to the other:
+//
+//	gateway ── local, in the process, MQTT 5 ──┐
+//	                                           │  PUBLISH 7   t             UpPrefix+t
+//	                                up loop ───┼─────────────────────────────────────▶
+//	                                           │  PUBACK 7
+//	                              down loop ◀──┼──────────────────────────────────────
+//	                                           │
+//	upstream ── network, MQTT 5 or 3.1.1 ──────┘
+//
+// # Who keeps what
+//
+// Packet identifiers pass through as they are, in both directions, and so do
+// acknowledgements: a message that goes up stays in the gateway's queue until
+// the upstream has acknowledged it, one that comes down stays with the upstream
+// until the gateway has it on disk. The bridge keeps no message and no state
+// of QoS 2; either connection may break at any step and both are made anew.
+// The upstream is connected first, the gateway only then, so that a queue
+// begins to move when there is somewhere to go.
+//
+// The bridge answers for a side in these cases only:
+//   - What the other side can never take (topic longer than 65535 bytes with
+//     its prefix, packet larger than the receiver's Maximum Packet Size) is
+//     refused with a reason code, counted and logged, so that the queue goes on.
+//   - Where the upstream's Maximum QoS is lower than the message's, the message
+//     goes up at that, and the steps then missing are answered here.
+//   - When the upstream has lost its session, the gateway is told to forget the
+//     identifiers of QoS 2 messages that it still waits to see released: the
+//     new session gives them to new messages.
+//
+// # Topics
+//
+// A filter is written in the names of the side that the messages come from, and
+// a prefix goes before the names of the side that they go to. With Up "sensors/#"
+// and UpPrefix "site7/", sensors/1 arrives upstream as site7/sensors/1. With
+// Down "site7/cmd/#" and DownPrefix "cloud/", site7/cmd/1 arrives here as
+// cloud/site7/cmd/1. Nothing is taken off a topic, and a Response Topic is
+// carried as it is. What came down does not go up again (No Local), and an
+// upstream of MQTT 5 does not send back what went up; one of MQTT 3.1.1 does if
+// a filter of Down matches it.
+//
+// A filter taken out of Down stays subscribed for as long as the upstream keeps
+// the session; another ClientID begins a new one.
+//
+// # Versions
+//
+// A bridge asks for MQTT 5. An upstream that refuses it (reason 0x84 or return
+// code 1) or hangs up on the CONNECT is asked at once for 3.1.1 and, if that is
+// answered, on every reconnect of the next hour; the first one after that asks
+// for 5 again. To 3.1.1 go no properties: of message expiry, content type and
+// the like the upstream then hears nothing.
+package bridge

@@ -1,0 +1,157 @@
+package bridge
+
+import (
+	"errors"
+
+	"sluice/codec"
+)
+
+// downLoop takes what the upstream sends, a batch at a time.
+func (l *link) downLoop() error {
+	l.waitCleared()
+	for {
+		p, err := l.up.wire.decode()
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			if err := l.fromUpstream(p); err != nil {
+				return err
+			}
+			continue
+		}
+		l.flushDown()
+		l.window.waitRoom()
+		l.local.waitRoom()
+		if err := l.up.wire.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *link) flushDown() {
+	l.local.send(l.toLocal)
+	l.up.wire.send(l.backUp)
+	l.toLocal, l.backUp = l.toLocal[:0], l.backUp[:0]
+}
+
+var errAuth = errors.New("upstream asks for enhanced authentication, which is not supported")
+
+func (l *link) fromUpstream(p codec.Packet) error {
+	v := l.local.version
+	switch p := p.(type) {
+	case *codec.Publish:
+		l.relayDown(p)
+
+	// Acknowledgements of what went up.
+	case *codec.Puback:
+		l.checkRefused(p.Code, p.ReasonString)
+		if l.wasLowered(p.ID) {
+			l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+			return nil
+		}
+		l.toLocal = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+	case *codec.Pubrec:
+		l.checkRefused(p.Code, p.ReasonString)
+		l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+	case *codec.Pubcomp:
+		l.toLocal = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+
+	// The third step of what comes down.
+	case *codec.Pubrel:
+		if l.declined.has(p.ID) {
+			l.declined.remove(p.ID)
+			l.backUp = (&codec.Pubcomp{ID: p.ID}).Append(l.backUp, l.up.wire.version)
+			return nil
+		}
+		l.toLocal = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+
+	case *codec.Suback:
+		l.granted(p)
+	case *codec.Pingresp:
+		select {
+		case l.pong <- struct{}{}:
+		default:
+		}
+	case *codec.Disconnect:
+		return &refusal{p.Code, string(p.ReasonString), string(p.ServerReference)}
+	case *codec.Auth:
+		return errAuth
+	}
+	return nil
+}
+
+func (l *link) checkRefused(code codec.ReasonCode, reason []byte) {
+	if code >= 0x80 {
+		l.count(&l.counts.refused, "upstream refuses a message", "reason", code.String(), "text", string(reason))
+	}
+}
+
+// wasLowered reports whether the PUBACK is for a message of QoS 2.
+func (l *link) wasLowered(id uint16) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.lowered.has(id)
+	l.lowered.remove(id)
+	return was
+}
+
+// setReceived notes whether the gateway holds id as received at QoS 2.
+func (l *link) setReceived(id uint16, received bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if received {
+		l.received.add(id)
+	} else {
+		l.received.remove(id)
+	}
+}
+
+// relayDown hands a message to the gateway.
+func (l *link) relayDown(p *codec.Publish) {
+	topic := p.Topic
+	l.downTopic = prefixed(l.downTopic, l.cfg.DownPrefix, topic)
+	if len(l.downTopic) > 1<<16-1 {
+		l.count(&l.counts.tooLong, "message from upstream dropped: topic too long with its prefix", "topic", string(topic[:100])+"...")
+		l.refuseDown(p, codec.TopicNameInvalid)
+		return
+	}
+	if p.QoS > 0 && l.window.full() {
+		l.flushDown()
+	}
+	p.Topic = l.downTopic
+	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
+	begin := len(l.toLocal)
+	l.toLocal = p.Append(l.toLocal, l.local.version)
+	packet := l.toLocal[begin:]
+	if l.localMaximum != 0 && len(packet) > int(l.localMaximum) {
+		l.toLocal = l.toLocal[:begin]
+		l.count(&l.counts.tooLarge, "message from upstream dropped: larger than the gateway takes", "topic", string(topic), "size", len(packet), "maximum", l.localMaximum)
+		l.refuseDown(p, codec.ImplementationSpecificError)
+		return
+	}
+	l.counts.down.Add(1)
+	if p.QoS == 0 {
+		return
+	}
+	if p.QoS == 2 {
+		l.setReceived(p.ID, true)
+	}
+	if !l.window.take(p.ID, packet) {
+		l.toLocal = l.toLocal[:begin]
+	}
+}
+
+// refuseDown ends a message that the gateway can never take.
+func (l *link) refuseDown(p *codec.Publish, code codec.ReasonCode) {
+	v := l.up.wire.version
+	switch p.QoS {
+	case 1:
+		l.backUp = (&codec.Puback{ID: p.ID, Code: code}).Append(l.backUp, v)
+	case 2:
+		l.backUp = (&codec.Pubrec{ID: p.ID, Code: code}).Append(l.backUp, v)
+		if v != codec.V5 { // knows no refusal, and will release it
+			l.declined.add(p.ID)
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/codec"
+)
+
+// A link is a connection to each side, and the loops that relay between them.
+//
+// Who waits for whom: the up loop for room towards the upstream, the down loop
+// for room towards the gateway, and that always drains. Neither loop waits to
+// send an acknowledgement back.
+type link struct {
+	// Set once.
+	*Bridge
+	up     *upstream
+	local  *wire
+	window window // of messages that came down
+
+	// Owned by the up loop.
+	toUp, backDown []byte // of this batch; backDown goes to the gateway
+	upTopic        []byte
+
+	// Owned by the down loop.
+	toLocal, backUp []byte // of this batch; backUp goes to the upstream
+	downTopic       []byte
+	localMaximum    uint32 // Maximum Packet Size of the gateway, 0: no limit
+	declined        ids    // QoS 2 messages dropped: the upstream will release them
+
+	pong    chan struct{} // the down loop to watch: a PINGRESP came
+	cleared chan struct{} // closed when the gateway has answered all of clear
+	ended   chan struct{} // closed when the link ends
+
+	mu       sync.Mutex // guards what follows, and Bridge.received
+	lowered  ids        // QoS 2 messages that went up at QoS 1
+	clearing ids        // released by clear and not yet answered
+	unclear  int        // how many of them
+	logged   map[*atomic.Int64]bool
+}
+
+var errLeft = errors.New("took leave")
+
+func newLink(b *Bridge, up *upstream) *link {
+	return &link{
+		Bridge:  b,
+		up:      up,
+		pong:    make(chan struct{}, 1),
+		cleared: make(chan struct{}),
+		ended:   make(chan struct{}),
+		logged:  map[*atomic.Int64]bool{},
+	}
+}
+
+// connectLocal connects to the gateway's session, with the window that the
+// upstream grants.
+func (l *link) connectLocal(ctx context.Context) error {
+	rwc := l.cfg.Dial()
+	stop := context.AfterFunc(ctx, func() { rwc.Close() })
+	defer stop()
+	l.local = newWire(rwc, codec.V5)
+	ack, err := l.local.handshake(&codec.Connect{
+		Version:        codec.V5,
+		ClientID:       l.clientID,
+		SessionExpiry:  never,
+		ReceiveMaximum: l.up.receiveMaximum,
+	})
+	if err != nil {
+		return err
+	}
+	if ack.Code >= 0x80 {
+		return fmt.Errorf("refused: %v", ack.Code)
+	}
+	l.localMaximum = ack.MaximumPacketSize
+	l.window.init(l.local, ack.ReceiveMaximum)
+	l.clear()
+	return nil
+}
+
+// clear releases in the gateway the QoS 2 messages that an upstream session
+// that is no more had brought down: the new one uses their identifiers for new
+// messages, which the gateway would take for the old ones sent again. After a
+// restart nobody knows which they are, so it is all of them, once. The down
+// loop waits for the answers; if the link ends before, the next one begins anew.
+func (l *link) clear() {
+	if !l.stale || len(l.cfg.Down) == 0 {
+		close(l.cleared)
+		return
+	}
+	var packets []byte
+	for id := uint16(1); id != 0; id++ {
+		if !l.known || l.received.has(id) {
+			l.clearing.add(id)
+			l.unclear++
+			packets = (&codec.Pubrel{ID: id}).Append(packets, l.local.version)
+		}
+	}
+	if l.unclear == 0 {
+		close(l.cleared)
+	}
+	l.local.send(packets)
+}
+
+// isCleared reports whether the PUBCOMP answers a release by clear.
+func (l *link) isCleared(id uint16) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.clearing.has(id) {
+		return false
+	}
+	l.clearing.remove(id)
+	if l.unclear--; l.unclear == 0 {
+		close(l.cleared)
+	}
+	return true
+}
+
+// waitCleared lets the down loop begin.
+func (l *link) waitCleared() {
+	select {
+	case <-l.cleared:
+		if l.stale {
+			l.mu.Lock()
+			l.received = ids{}
+			l.mu.Unlock()
+			l.stale, l.known = false, true
+		}
+	case <-l.ended:
+	}
+}
+
+// run relays until either side ends, or ctx does.
+func (l *link) run(ctx context.Context) error {
+	ended := make(chan error, 6)
+	var loops, writers sync.WaitGroup
+	loops.Go(func() { ended <- from("gateway", l.upLoop()) })
+	loops.Go(func() { ended <- from("upstream", l.downLoop()) })
+	writers.Go(func() { ended <- from("gateway", l.local.write()) })
+	writers.Go(func() { ended <- from("upstream", l.up.wire.write()) })
+	watch, unwatch := context.WithCancel(ctx)
+	loops.Go(func() { ended <- from("upstream", l.watch(watch)) })
+	err := <-ended
+
+	unwatch()
+	close(l.ended)
+	l.window.close()
+	l.local.leave(codec.NormalDisconnection)
+	l.up.wire.leave(farewell(err))
+	written := make(chan struct{})
+	go func() { writers.Wait(); close(written) }()
+	select {
+	case <-written:
+	case <-time.After(time.Second):
+	}
+	l.close()
+	<-written
+	loops.Wait()
+	return err
+}
+
+// from says whose fault err is.
+func from(side string, err error) error {
+	switch {
+	case err == nil || err == errLeft:
+		return errLeft
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%s closed the connection", side)
+	}
+	return fmt.Errorf("%s: %w", side, err)
+}
+
+// farewell returns the reason code with which to leave the upstream.
+func farewell(err error) codec.ReasonCode {
+	var broken *codec.Error
+	if errors.As(err, &broken) {
+		return broken.Code
+	}
+	return codec.NormalDisconnection
+}
+
+// count counts what should not happen, and logs the first of its kind on each
+// link.
+func (l *link) count(n *atomic.Int64, what string, attrs ...any) {
+	n.Add(1)
+	l.mu.Lock()
+	first := !l.logged[n]
+	l.logged[n] = true
+	l.mu.Unlock()
+	if first {
+		l.log.Warn(what, append(attrs, "more", "counted only")...)
+	}
+}
+
+// close closes both connections.
+func (l *link) close() {
+	l.up.wire.rwc.Close()
+	if l.local != nil {
+		l.local.rwc.Close()
+	}
+}
+
+// A window bounds what is on its way to the gateway at QoS 1 and 2. An upstream
+// of MQTT 3.1.1 knows no Receive Maximum: what it sends beyond the gateway's
+// is held back here, in order.
+type window struct {
+	// Set once.
+	local *wire
+	size  int
+
+	mu     sync.Mutex
+	room   sync.Cond // there is less held than maxHeld, or the window is closed
+	flying ids       // sent and not yet acknowledged
+	n      int       // how many
+	held   []held
+	bytes  int // in held
+	closed bool
+}
+
+type held struct {
+	id     uint16
+	packet []byte
+}
+
+// maxHeld is the number of bytes held back at which no more is read.
+const maxHeld = 8 << 20
+
+func (w *window) init(local *wire, size uint16) {
+	w.local, w.size = local, int(size)
+	if size == 0 {
+		w.size = 1<<16 - 1
+	}
+	w.room.L = &w.mu
+}
+
+// full reports whether take would hold a message back. It stays false until the
+// down loop takes one more.
+func (w *window) full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held) > 0 || w.n >= w.size
+}
+
+// take reports whether the caller is to send the PUBLISH. If not, a copy is
+// held back and sent later, maybe before take returns: all that goes before has
+// to be sent already.
+func (w *window) take(id uint16, packet []byte) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.held) == 0 && (w.n < w.size || w.flying.has(id)) {
+		w.fly(id)
+		return true
+	}
+	w.held = append(w.held, held{id, slices.Clone(packet)})
+	w.bytes += len(packet)
+	return false
+}
+
+// fly counts id as sent; once, should the upstream have no patience and send
+// it again.
+func (w *window) fly(id uint16) {
+	if !w.flying.has(id) {
+		w.flying.add(id)
+		w.n++
+	}
+}
+
+// waitRoom waits until less than maxHeld is held back.
+func (w *window) waitRoom() {
+	w.mu.Lock()
+	for w.bytes >= maxHeld && !w.closed {
+		w.room.Wait()
+	}
+	w.mu.Unlock()
+}
+
+// acked makes room for what is held back: the gateway is done with id.
+func (w *window) acked(id uint16) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.flying.has(id) {
+		return
+	}
+	w.flying.remove(id)
+	w.n--
+	for len(w.held) > 0 && (w.n < w.size || w.flying.has(w.held[0].id)) {
+		h := w.held[0]
+		w.held[0] = held{}
+		w.held = w.held[1:]
+		w.bytes -= len(h.packet)
+		w.fly(h.id)
+		w.local.send(h.packet)
+	}
+	w.room.Broadcast()
+}
+
+func (w *window) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.room.Broadcast()
+}

@@ -1,0 +1,127 @@
+package bridge
+
+import (
+	"fmt"
+
+	"sluice/codec"
+)
+
+// upLoop takes what the gateway sends, a batch at a time.
+func (l *link) upLoop() error {
+	for {
+		p, err := l.local.decode()
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			if err := l.fromGateway(p); err != nil {
+				return err
+			}
+			continue
+		}
+		l.up.wire.send(l.toUp)
+		l.local.send(l.backDown)
+		l.toUp, l.backDown = l.toUp[:0], l.backDown[:0]
+		l.up.wire.waitRoom()
+		if err := l.local.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *link) fromGateway(p codec.Packet) error {
+	v := l.up.wire.version
+	switch p := p.(type) {
+	case *codec.Publish:
+		l.relayUp(p)
+
+	// Acknowledgements of what came down.
+	case *codec.Puback:
+		l.checkDeclined(p.Code)
+		l.window.acked(p.ID)
+		l.toUp = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+	case *codec.Pubrec:
+		if p.Code >= 0x80 { // the end of the message [4.3.3]
+			l.checkDeclined(p.Code)
+			l.window.acked(p.ID)
+			l.setReceived(p.ID, false)
+		}
+		l.toUp = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+	case *codec.Pubcomp:
+		if l.isCleared(p.ID) {
+			return nil
+		}
+		l.window.acked(p.ID)
+		l.setReceived(p.ID, false)
+		l.toUp = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+
+	// The third step of what goes up.
+	case *codec.Pubrel:
+		if l.up.maximumQoS < 2 { // the upstream has no second phase
+			l.backDown = (&codec.Pubcomp{ID: p.ID}).Append(l.backDown, l.local.version)
+			return nil
+		}
+		l.toUp = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+
+	case *codec.Disconnect:
+		return fmt.Errorf("disconnected: %v", p.Code)
+	}
+	return nil
+}
+
+func (l *link) checkDeclined(code codec.ReasonCode) {
+	if code >= 0x80 {
+		l.count(&l.counts.declined, "gateway refuses a message from upstream", "reason", code.String())
+	}
+}
+
+// relayUp hands a message to the upstream, as far as the upstream can take it.
+func (l *link) relayUp(p *codec.Publish) {
+	topic, id, qos := p.Topic, p.ID, p.QoS
+	l.upTopic = prefixed(l.upTopic, l.cfg.UpPrefix, topic)
+	if len(l.upTopic) > 1<<16-1 {
+		l.count(&l.counts.tooLong, "message not sent up: topic too long with its prefix", "topic", string(topic[:100])+"...")
+		l.answerUp(id, qos, codec.TopicNameInvalid)
+		return
+	}
+	p.Topic = l.upTopic
+	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
+	if p.Retain && l.up.noRetain {           // [MQTT-3.2.2-14]
+		p.Retain = false
+		l.count(&l.counts.unretained, "upstream has no retained messages: sent up as ordinary ones", "topic", string(topic))
+	}
+	if qos > l.up.maximumQoS { // [MQTT-3.2.2-11]
+		p.QoS = l.up.maximumQoS
+		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", string(topic), "qos", p.QoS)
+	}
+	if p.QoS == 0 {
+		p.ID, p.Dup = 0, false
+	}
+	begin := len(l.toUp)
+	l.toUp = p.Append(l.toUp, l.up.wire.version)
+	if size := len(l.toUp) - begin; l.up.maximumPacketSize != 0 && size > int(l.up.maximumPacketSize) {
+		l.toUp = l.toUp[:begin]
+		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", string(topic), "size", size, "maximum", l.up.maximumPacketSize)
+		l.answerUp(id, qos, codec.ImplementationSpecificError)
+		return
+	}
+	l.counts.up.Add(1)
+	switch {
+	case p.QoS == 0:
+		l.answerUp(id, qos, codec.Success) // nobody else will
+	case p.QoS < qos:
+		l.mu.Lock()
+		l.lowered.add(id)
+		l.mu.Unlock()
+	}
+}
+
+// answerUp answers a message in place of the upstream.
+func (l *link) answerUp(id uint16, qos byte, code codec.ReasonCode) {
+	switch qos {
+	case 1:
+		l.backDown = (&codec.Puback{ID: id, Code: code}).Append(l.backDown, l.local.version)
+	case 2:
+		l.backDown = (&codec.Pubrec{ID: id, Code: code}).Append(l.backDown, l.local.version)
+	}
+}
