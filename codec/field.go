@@ -118,6 +118,11 @@ func (f *fields) positive32() uint32 {
 
 // varint reads a variable byte integer in its shortest form [MQTT-1.5.5-1].
 func (f *fields) varint() uint32 {
+	if len(f.b) > 0 && f.b[0] < 0x80 { // nearly always
+		v := f.b[0]
+		f.b = f.b[1:]
+		return uint32(v)
+	}
 	v, n, err := varint(f.b)
 	switch {
 	case err != nil || n != sizeVarint(v) && n != 0:
