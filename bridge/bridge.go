@@ -82,9 +82,6 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.MaxInflight == 0 {
 		cfg.MaxInflight = 100
 	}
-	if cfg.TLS == nil {
-		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -96,7 +93,7 @@ func New(cfg Config) (*Bridge, error) {
 		clientID: []byte("$bridge/" + cfg.Name),
 		log:      cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
 	}
-	b.dial = b.dialUpstream
+	b.dial = func(ctx context.Context) (io.ReadWriteCloser, error) { return Dial(ctx, cfg.URL, cfg.TLS) }
 	return b, nil
 }
 

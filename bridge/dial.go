@@ -11,18 +11,17 @@ import (
 
 var defaultPort = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
 
-// dialUpstream makes the connection that MQTT runs over, with the name looked
-// up anew each time.
-func (b *Bridge) dialUpstream(ctx context.Context) (io.ReadWriteCloser, error) {
+// Dial makes the connection that MQTT runs over: u is as in Config, conf as its
+// TLS. It takes ten seconds at most.
+func Dial(ctx context.Context, u *url.URL, conf *tls.Config) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	u := b.cfg.URL
 	dialer := net.Dialer{KeepAlive: -1} // MQTT has its own, and metered lines count bytes
 	conn, err := dialer.DialContext(ctx, "tcp", hostPort(u))
 	if err != nil {
 		return nil, err
 	}
-	rwc, err := b.shake(ctx, conn)
+	rwc, err := shake(ctx, conn, u, conf)
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -31,15 +30,16 @@ func (b *Bridge) dialUpstream(ctx context.Context) (io.ReadWriteCloser, error) {
 }
 
 // shake makes the handshakes below MQTT that the URL asks for.
-func (b *Bridge) shake(ctx context.Context, conn net.Conn) (io.ReadWriteCloser, error) {
-	u := b.cfg.URL
+func shake(ctx context.Context, conn net.Conn, u *url.URL, conf *tls.Config) (io.ReadWriteCloser, error) {
 	if u.Scheme == "mqtts" || u.Scheme == "wss" {
-		cfg := b.cfg.TLS
-		if cfg.ServerName == "" {
-			cfg = cfg.Clone()
-			cfg.ServerName = u.Hostname()
+		if conf == nil {
+			conf = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
-		secure := tls.Client(conn, cfg)
+		if conf.ServerName == "" {
+			conf = conf.Clone()
+			conf.ServerName = u.Hostname()
+		}
+		secure := tls.Client(conn, conf)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
