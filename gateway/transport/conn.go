@@ -111,8 +111,8 @@ func (c *Conn) Begin() []byte {
 		}
 	}
 	// Growing early from the pool spares most growing by append.
-	if len(c.out.b) > cap(c.out.b)/2 {
-		c.out.grow(cap(c.out.b))
+	if n := cap(c.out.b); n < 1<<maxClass && len(c.out.b) > n/2 {
+		c.out.grow(n)
 	}
 	return c.out.b
 }

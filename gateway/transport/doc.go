@@ -1,2 +1,50 @@
-// Package transport carries the bytes of devices, whatever the wire.
+// Package transport carries the bytes of devices, whatever the wire: to the
+// protocol engine, its [Handler], every connection is a [Conn].
+//
+//	                              tcp, ws, unix         tls, wss, Serve       Dial
+//	                              (Linux)               (and all elsewhere)
+//	                                   │                      │                │
+//	driver                          polled                 stream           inside
+//	                             on an event loop     reading goroutine,  the client's
+//	                                   │              writing while       own calls
+//	                                   │              there is output
+//	                                   └──────────┬───────────┴────────────────┘
+//	input:  Conn.input ──► PROXY header ──► WebSocket ──► Handler.Receive
+//	output: Begin, append, End ──► Conn.out ──► take (a WebSocket frame) ──► write
+//
+// # Event loops
+//
+// A loop is a thread that waits in epoll for its share of the connections. In
+// each round it reads once from every connection that has something, and then
+// attends to every connection that got output by it, with one write that does
+// not block; what the socket does not take waits until it is writable. A
+// connection of another loop is put on that loop's list, and the loop is woken
+// if it sleeps.
+//
+// # Memory
+//
+// An idle connection on a loop holds nothing but its Conn. There is one read
+// buffer per loop; what the handler could not use yet, an incomplete packet,
+// is kept with the Conn, in a buffer that grows with the bytes that have come
+// and never with what they announce. Output lies in pooled buffers that go back
+// when written. A stream holds a read buffer of 512 bytes, up to 16 KiB under
+// load.
+//
+// # Locks and ownership
+//
+// The order is: Transport.mu, locks of the driver for callbacks (serial), locks
+// of the handler, Conn.mu, locks of a loop. So the handler may call everything
+// on any Conn while it holds its own locks; it is called with none of a Conn,
+// and never twice at a time for one.
+//
+// Only its loop closes a descriptor, and only the reading goroutine of a stream
+// leaves it; Close, Pause, Resume and End from elsewhere note what is wanted
+// and poke the driver. A Conn goes through three states, forwards only:
+//
+//	open ── Close, error, end of input ──► closing ── output is gone, or 2 s ──► closed
+//
+// Receive is called in the first only, Closed on the way into the third. After
+// that the socket waits, within the same two seconds, for the peer to close: if
+// it were closed with bytes unread, the peer would be sent a reset, and might
+// lose the reason that it was told last.
 package transport

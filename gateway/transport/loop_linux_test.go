@@ -1,0 +1,136 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestConnIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(polled{}); n > 208 {
+		t.Errorf("an idle connection takes %d bytes", n)
+	}
+}
+
+// While it cannot accept, a loop neither spins nor forgets who waits.
+func TestOutOfDescriptors(t *testing.T) {
+	tr := start(t, Config{Loops: 1}, &recorder{receive: echo})
+	addr := listen(t, tr, "tcp")
+	inside := dialTCP(t, addr)
+	inside.Write([]byte("x"))
+	want(t, "echo", inside, []byte("x"))
+	waiting, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(waiting)
+
+	var was, low syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was)
+	low = was
+	low.Cur = 0 // those that are open stay
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.Atoi(port)
+	connErr := syscall.Connect(waiting, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: n})
+	unix.Write(waiting, []byte("y"))
+	before := cpu()
+	time.Sleep(500 * time.Millisecond)
+	used := cpu() - before
+	inside.Write([]byte("x"))
+	want(t, "echo for those who are inside", inside, []byte("x"))
+	syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)
+	if connErr != nil {
+		t.Fatal(connErr)
+	}
+	if used > 200*time.Millisecond {
+		t.Errorf("%v of processor time in half a second of waiting", used)
+	}
+	f := os.NewFile(uintptr(must(unix.Dup(waiting))), "waiting")
+	defer f.Close()
+	want(t, "echo for who has waited", f, []byte("y"))
+}
+
+func must(n int, err error) int {
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// A paused connection whose peer has gone is reported by epoll for as long as
+// it is watched.
+func TestPausedDoesNotSpin(t *testing.T) {
+	for _, i := range []int{0, 1} {
+		t.Run(ways[i].name, func(t *testing.T) {
+			opened := make(chan *Conn, 1)
+			cause := make(chan error, 1)
+			var got strings.Builder
+			tr := start(t, Config{}, &recorder{
+				open:    func(c *Conn) { c.Pause(); opened <- c },
+				receive: func(c *Conn, b []byte) (int, error) { got.Write(b); return len(b), nil },
+				closed:  func(_ *Conn, err error) { cause <- err },
+			})
+			client := ways[i].dial(t, tr)
+			c := <-opened
+			client.Write([]byte("goodbye"))
+			client.Close()
+			before := cpu()
+			time.Sleep(300 * time.Millisecond)
+			if used := cpu() - before; used > 150*time.Millisecond {
+				t.Errorf("%v of processor time in 300 ms of waiting", used)
+			}
+			c.Resume()
+			if err := <-cause; err != io.EOF || got.String() != "goodbye" {
+				t.Errorf("got %q, %v", got.String(), err)
+			}
+		})
+	}
+}
+
+func TestNoDelay(t *testing.T) {
+	opened := make(chan int, 1)
+	tr := start(t, Config{}, &recorder{open: func(c *Conn) { opened <- int(c.driver.(*polled).fd) }})
+	c := dialTCP(t, listen(t, tr, "tcp"))
+	defer c.Close()
+	fd := <-opened
+	for name, opt := range map[string][2]int{
+		"TCP_NODELAY":  {unix.IPPROTO_TCP, unix.TCP_NODELAY},
+		"SO_KEEPALIVE": {unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+	} {
+		if v, err := unix.GetsockoptInt(fd, opt[0], opt[1]); v != 1 || err != nil {
+			t.Errorf("%s is %d, %v", name, v, err)
+		}
+	}
+}
+
+// All that one round of reads brings to a connection leaves in one write.
+func TestOneWriteForARound(t *testing.T) {
+	tr := start(t, Config{}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
+		for i := range b {
+			send(c, b[i:i+1])
+		}
+		return len(b), nil
+	}})
+	nc := dialTCP(t, listen(t, tr, "ws"))
+	defer nc.Close()
+	c := dialWebSocket(t, nc)
+	c.Write([]byte("hello"))
+	want(t, "one frame", c.r, []byte("\x82\x05hello"))
+}
