@@ -9,7 +9,7 @@ import (
 const (
 	syncInterval = time.Second // Sync = Interval
 	retryDelay   = time.Second // between attempts while commits fail
-	checkDelay   = time.Second // between looks at the free space
+	checkDelay   = time.Second // between looks at the free space while there is little
 	copyDelay    = time.Minute // after a compaction that did not work
 
 	updateBytes = 1 << 20 // bound on one transaction of BuntDB, which keeps a buffer as large as the largest
@@ -25,7 +25,8 @@ type committer struct {
 	copying *copying // nil: no compaction under way
 	reserve reserve
 
-	unwritten []op // of a batch that was given up when the store was closed
+	unwritten []op  // of a batch that was given up when the store was closed
+	closeErr  error // what Close returns
 
 	// The next time for each duty; zero: none.
 	commitAt, syncAt, checkAt time.Time
@@ -44,6 +45,7 @@ type batch struct {
 	queues  []sealedQueue
 	charge  int64
 	close   bool // the last one: the clock is written even if nothing else is
+	wrote   int  // changes of all attempts
 }
 
 // A sealedChunk has room for the header, which is computed after mu is unlocked.
@@ -147,7 +149,9 @@ func (db *DB) step() {
 	}
 	if is(db.syncAt) {
 		db.syncAt = time.Time{}
-		db.persist(db.flush)
+		if db.persist(db.flush) {
+			db.check()
+		}
 	}
 	if is(db.checkAt) {
 		db.checkAt = time.Time{}
@@ -160,7 +164,9 @@ func (db *DB) step() {
 func (db *DB) finish() {
 	b := db.take()
 	b.close = true
-	db.commit(b)
+	if !db.commit(b) {
+		db.closeErr = db.Err()
+	}
 	db.dropCopy()
 	db.current.close()
 	db.lock.Close()
@@ -184,15 +190,12 @@ func (db *DB) take() *batch {
 	return b
 }
 
-// commit writes b, however long that takes, and says so. It gives up only if the store is closed meanwhile.
-func (db *DB) commit(b *batch) {
+// commit writes b, however long that takes, and says so. It gives up, and returns false, only if the store is closed meanwhile.
+func (db *DB) commit(b *batch) bool {
 	ops := append(db.unwritten, db.ops(b)...)
 	if !db.persist(func() error { return db.write(b, ops) }) {
 		db.unwritten = ops // for the attempt of Close, in this order
-		return
-	}
-	if db.checkAt.IsZero() {
-		db.checkAt = time.Now().Add(checkDelay)
+		return false
 	}
 	db.mu.Lock()
 	for _, q := range b.queues {
@@ -204,6 +207,8 @@ func (db *DB) commit(b *batch) {
 	if db.cfg.Committed != nil {
 		db.cfg.Committed(b.epoch)
 	}
+	db.check()
+	return true
 }
 
 // ops returns the commands of b with their values as they are on disk.
@@ -243,9 +248,6 @@ func (db *DB) persist(try func() error) bool {
 		case <-time.After(retryDelay):
 		}
 	}
-	if db.failing() {
-		db.check()
-	}
 	return true
 }
 
@@ -255,10 +257,11 @@ func (db *DB) write(b *batch, ops []op) error {
 		return db.renew(b.epoch, ops)
 	}
 	wrote, err := db.update(db.current, ops)
+	b.wrote += wrote
 	if err != nil {
 		return err
 	}
-	if wrote == 0 && !b.close {
+	if b.wrote == 0 && !b.close {
 		return nil // all was done before it came to the disk
 	}
 	if err := db.mark(db.current, b.epoch); err != nil {
@@ -346,9 +349,6 @@ func (db *DB) fault(step string) error {
 	return db.cfg.fault(step)
 }
 
-// failing reports whether Err is set.
-func (db *DB) failing() bool { return db.Err() != nil }
-
 // health sets what Err says and calls Failed if that is news.
 func (db *DB) health(err error) {
 	db.mu.Lock()
@@ -368,7 +368,7 @@ func (db *DB) health(err error) {
 	}
 }
 
-// check looks at the free space of the disk, and looks again while it is low or after the next commit.
+// check says that all is well after something was written, unless the disk is about full: then it looks again after a while.
 func (db *DB) check() {
 	free, err := room(db.cfg.Dir)
 	if err != nil {
@@ -380,10 +380,12 @@ func (db *DB) check() {
 		db.reserve.take()
 	}
 	db.low = free < lowWater
+	if db.low || !db.reserve.held {
+		db.checkAt = time.Now().Add(checkDelay)
+	}
 	if db.low {
 		db.health(errLow)
-		db.checkAt = time.Now().Add(checkDelay)
-		return
+	} else {
+		db.health(nil)
 	}
-	db.health(nil)
 }

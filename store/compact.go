@@ -11,7 +11,7 @@ import (
 func (db *DB) compact() {
 	if db.copying == nil {
 		slack := int64(compactSlack)
-		if db.low {
+		if db.low || !db.reserve.held {
 			slack = compactSlackLow
 		}
 		if db.broken || db.current.size() <= 2*db.current.live+slack || time.Now().Before(db.noCopyBefore) {
@@ -28,6 +28,9 @@ func (db *DB) compact() {
 	}
 	if err != nil {
 		db.failCopy(err)
+	}
+	if db.broken {
+		db.syncAt = time.Now() // to renew it
 	}
 }
 

@@ -164,6 +164,7 @@ func (db *DB) load() error {
 		}
 	}
 	db.epoch, db.seed, db.clock, db.opened = m.epoch+1, m.seed, m.clock, time.Now()
+	g.live = charge(markerKey, m.value())
 	err = g.ascend("", func(key, value string) bool {
 		g.live += charge(key, value)
 		db.report.Records++
@@ -219,7 +220,7 @@ func (db *DB) Report() Report { return db.report }
 func (db *DB) Close() error {
 	db.closed.Do(func() { close(db.quit) })
 	<-db.done
-	return db.Err()
+	return db.closeErr
 }
 
 // Ascend calls fn in order for the keys that begin with prefix, until it returns false. Only for reading at start:

@@ -5,7 +5,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Report is what Open found.
@@ -48,7 +50,7 @@ func (db *DB) mend() error {
 		return nil
 	}
 	db.log.Info("cut a batch that was not finished", "bytes", f.torn)
-	if err := file.Truncate(s.size - f.torn); err != nil {
+	if err := file.Truncate(info.Size() - f.torn); err != nil {
 		return fmt.Errorf("cut a batch that was not finished: %w", err)
 	}
 	if err := file.Sync(); err != nil {
@@ -100,19 +102,19 @@ func (db *DB) writeNew(s *scanner, f finding) error {
 	return w.Sync()
 }
 
-// setAside gives the damaged file a second name, so that there is a store at every moment.
+// setAside gives the damaged file a second name, so that there is a store at every moment, and removes the oldest of such files.
 func (db *DB) setAside() (aside string, err error) {
-	n := 1
-	for ; ; n++ {
-		aside = db.path(badName + strconv.Itoa(n))
-		err = os.Link(db.path(fileName), aside)
-		if !os.IsExist(err) {
-			break
-		}
+	last := 0
+	names, _ := filepath.Glob(db.path(badName + "*"))
+	for _, name := range names {
+		n, _ := strconv.Atoi(strings.TrimPrefix(name, db.path(badName)))
+		last = max(last, n)
 	}
-	if err != nil { // a file system without links
+	aside = db.path(badName + strconv.Itoa(last+1))
+	if err = os.Link(db.path(fileName), aside); err != nil { // a file system without links
 		err = copyFile(aside, db.path(fileName))
 	}
+	os.Remove(db.path(badName + strconv.Itoa(last+1-keptFiles)))
 	return aside, err
 }
 

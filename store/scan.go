@@ -110,10 +110,7 @@ func (s *scanner) command(off int64) (c command, v verdict) {
 		return c, fine
 	}
 	c.mark = string(key) == markerKey
-	crc := crc32.Update(0, castagnoli, nil)
-	if !c.mark {
-		crc = crc32.Update(s.seed, castagnoli, key)
-	}
+	crc := crc32.Update(s.seed, castagnoli, key)
 	n, off, v = s.length(off, maxValue)
 	if v != fine {
 		return c, v
@@ -275,6 +272,8 @@ func (s *scanner) scan() (f finding) {
 		hurt     bool  // damage since the last marker
 		off      int64
 	)
+	full := s.size
+	s.trim()
 	damage := func(to int64) {
 		f.damaged++
 		f.lost += to - off
@@ -301,24 +300,19 @@ func (s *scanner) scan() (f finding) {
 			continue
 		case torn:
 			if s.find(off+1, isMark) < 0 { // else it is a length that is damaged
-				f.torn = s.size - off
+				f.torn = full - off
 				off = s.size
 				continue
 			}
 		}
 		next := s.resync(off + 1)
-		switch {
-		case next >= 0:
-			damage(next)
-		case s.isBlank(off): // what a power cut leaves of a file that was growing
-			f.torn = s.size - off
-			off = s.size
-		default:
-			damage(s.size)
+		if next < 0 {
+			next = s.size
 		}
+		damage(next)
 	}
 	if !hurt {
-		f.torn = s.size - markedTo
+		f.torn = full - markedTo
 		f.keep = f.keep[:marked]
 		if marked > 0 {
 			f.keep[marked-1].to = markedTo
@@ -327,18 +321,17 @@ func (s *scanner) scan() (f finding) {
 	return f
 }
 
-// isBlank reports whether there is nothing but NUL from off on.
-func (s *scanner) isBlank(off int64) bool {
-	for off < s.size {
-		b := s.peek(off, window)
-		for _, x := range b {
-			if x != 0 {
-				return false
-			}
+// trim leaves NUL at the end of the file out of account: it is what a power cut leaves of a file that was growing,
+// and no command ends in it.
+func (s *scanner) trim() {
+	for s.size > 0 {
+		from := max(0, s.size-window)
+		b := bytes.TrimRight(s.peek(from, window), "\x00")
+		s.size = from + int64(len(b))
+		if len(b) > 0 {
+			return
 		}
-		off += int64(len(b))
 	}
-	return true
 }
 
 // copyTo writes what counts to w, between two markers.

@@ -1,0 +1,355 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A faulty disk fails at the steps that a test names.
+type faulty struct {
+	step atomic.Pointer[func(step string) error]
+}
+
+func (f *faulty) set(fn func(step string) error) { f.step.Store(&fn) }
+
+func (f *faulty) fault(step string) error {
+	if fn := f.step.Load(); fn != nil {
+		return (*fn)(step)
+	}
+	return nil
+}
+
+// failAt fails each of these steps, as often as they come.
+func (f *faulty) failAt(steps ...string) {
+	f.set(func(step string) error {
+		for _, s := range steps {
+			if s == step {
+				return unix.EIO
+			}
+		}
+		return nil
+	})
+}
+
+func TestFailingFsync(t *testing.T) {
+	var disk faulty
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, fault: disk.fault})
+	r.Set("a", "1", Now)
+	q := r.Queue(1)
+	q.Append([]byte("one"), Now)
+	r.commit()
+	before := fileOf(t, dir)
+
+	disk.failAt("fsync")
+	r.Set("b", "2", Now)
+	q.Append([]byte("two"), Now)
+	epoch := r.Epoch()
+	r.wait(func() bool { return len(r.failures) == 1 })
+	if err := r.said()[0]; !errors.Is(err, unix.EIO) || !strings.Contains(err.Error(), "fsync") {
+		t.Errorf("the failure is %v", err)
+	}
+	if r.Err() == nil || q.Committed(2) || !q.Committed(1) {
+		t.Error("what is not fsynced is committed, or what is is not")
+	}
+	if r.last() >= epoch {
+		t.Error("an epoch was committed by an fsync that failed")
+	}
+	// From now on only the old file would fail.
+	old, err := os.Stat(r.path(fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.set(func(step string) error {
+		if now, err := os.Stat(r.path(fileName)); step == "fsync" && err == nil && os.SameFile(old, now) {
+			if _, err := os.Stat(r.path(newName)); err != nil {
+				t.Error("the file that could not be fsynced is fsynced again")
+			}
+		}
+		return nil
+	})
+	r.wait(func() bool { return r.committed >= epoch })
+	r.wait(func() bool { return len(r.failures) == 2 })
+	if r.said()[1] != nil || r.Err() != nil || !q.Committed(2) {
+		t.Errorf("it works again, but says %v, %v", r.said(), r.Err())
+	}
+	if now, _ := os.Stat(r.path(fileName)); os.SameFile(old, now) {
+		t.Error("there is no new generation")
+	}
+	r.Set("c", "3", Now)
+	r.commit()
+	want := contents{"a": "1", "b": "2", "c": "3", "q1.1": "one", "q1.2": "two"}
+	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, want)
+	// The old file had all that was committed before.
+	open(t, Config{Dir: storeOf(t, before)}).read().check(t, contents{"a": "1", "q1.1": "one"})
+}
+
+// Whatever step of writing the new generation fails, it is begun again until it works.
+func TestFailingGeneration(t *testing.T) {
+	for _, step := range []string{"write", "copy", "fsync", "rename", "fsync directory"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			var disk faulty
+			dir := t.TempDir()
+			r := open(t, Config{Dir: dir, fault: disk.fault})
+			r.Set("a", "1", Now)
+			r.commit()
+			disk.failAt("fsync")
+			r.Set("b", "2", Now)
+			epoch := r.Epoch()
+			r.wait(func() bool { return len(r.failures) == 1 })
+			disk.failAt(step)
+			if step != "fsync" {
+				r.wait(func() bool { return len(r.failures) == 2 })
+			}
+			if r.last() >= epoch {
+				t.Error("committed while it fails")
+			}
+			r.Set("c", "3", Now)
+			disk.failAt()
+			r.commit()
+			open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"a": "1", "b": "2", "c": "3"})
+			r.wait(func() bool { return r.failures[len(r.failures)-1] == nil })
+		})
+	}
+}
+
+func TestFailingWrite(t *testing.T) {
+	var disk faulty
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, fault: disk.fault})
+	q := r.Queue(1)
+	for i := range 5 {
+		q.Append(fmt.Append(nil, i), Now)
+	}
+	r.Set("a", "1", Now)
+	r.Set("b", "1", Now)
+	r.commit()
+	// The commands are written, the marker is not.
+	n := 0
+	disk.set(func(step string) error {
+		if n++; step == "write" && n > 1 {
+			return unix.EIO
+		}
+		return nil
+	})
+	r.Delete("a", Now)
+	r.wait(func() bool { return len(r.failures) == 1 })
+	r.Set("b", "2", Now)
+	q.Remove() // staged behind the batch that fails
+	q.Append([]byte("new"), Now)
+	if _, ok := open(t, Config{Dir: snapshot(t, dir)}).read()["a"]; !ok {
+		t.Error("half a batch counts")
+	}
+	disk.failAt()
+	r.commit()
+	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"b": "2", "q1.6": "new"})
+}
+
+// A store that is closed while it fails tries once more, in order, and says if that was in vain.
+func TestCloseWhileFailing(t *testing.T) {
+	for _, works := range []bool{true, false} {
+		var disk faulty
+		dir := t.TempDir()
+		r := open(t, Config{Dir: dir, fault: disk.fault})
+		disk.failAt("write")
+		r.Set("a", "1", Now)
+		r.Set("b", "1", Now)
+		r.wait(func() bool { return len(r.failures) == 1 })
+		r.Set("a", "2", Now)
+		want := contents{}
+		if works {
+			disk.set(func(string) error { return nil })
+			want = contents{"a": "2", "b": "1"}
+		}
+		if err := r.Close(); (err == nil) != works {
+			t.Errorf("closed with %v", err)
+		}
+		open(t, Config{Dir: dir}).read().check(t, want)
+	}
+}
+
+// TestFullDisk fills a file system of its own.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skipf("a small file system needs root: %v", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	os.WriteFile(dir+"/"+reserveName, bytes.Repeat([]byte("x"), reserveSize), 0o600)
+	r := open(t, Config{Dir: dir})
+	q := r.Queue(1)
+	rec := make([]byte, 60_000)
+	var full uint64
+	for r.Err() == nil { // as a gateway would
+		full = q.Append(rec, Now)
+		r.commit()
+		if full > 1000 {
+			t.Fatal("24 MiB hold 60 MB")
+		}
+	}
+	if free, _ := room(dir); free < reserveSize {
+		t.Errorf("it says that the disk is full with %d bytes free", free)
+	}
+	if err := r.Err(); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("it says %v", err)
+	}
+	// Something else takes the rest.
+	fill, err := os.Create(dir + "/fill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := fill.Write(rec[:4096]); err != nil {
+			break
+		}
+	}
+	fill.Close()
+	last := q.Append(rec[:10_000], Now)
+	r.commit()
+	if _, err := os.Stat(r.path(reserveName)); !os.IsNotExist(err) {
+		t.Error("the reserve is still there")
+	}
+	// And again, until nothing goes any more.
+	fill, _ = os.Create(dir + "/fill2")
+	for {
+		if _, err := fill.Write(rec[:4096]); err != nil {
+			break
+		}
+	}
+	fill.Close()
+	failures := len(r.said())
+	r.Set("late", string(rec), Now)
+	epoch := r.Epoch()
+	r.wait(func() bool { return len(r.failures) > failures && r.failures[len(r.failures)-1] != nil })
+	if r.last() >= epoch {
+		t.Error("committed on a full disk")
+	}
+	os.Remove(dir + "/fill")
+	os.Remove(dir + "/fill2")
+	r.wait(func() bool { return r.committed >= epoch })
+	for seq := q.First(); seq < last; seq++ {
+		q.Done(seq)
+	}
+	r.commit()
+	// What is done leaves the disk, so that the store works again by itself.
+	r.wait(func() bool { return r.failures[len(r.failures)-1] == nil })
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if info, err := os.Stat(r.path(reserveName)); err == nil && info.Size() == reserveSize {
+			break
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the reserve has not come back")
+		}
+	}
+	if n := size(t, dir); n > 4<<20 {
+		t.Errorf("the file still has %d bytes", n)
+	}
+	r.close()
+	r = open(t, Config{Dir: dir})
+	if got := r.read(); len(got) != 2 {
+		t.Errorf("%d items are left, want the last record and the late key", len(got))
+	}
+	r.close()
+}
+
+// TestCompaction stops at each step of several compactions, while commits go on, and looks at what a kill would leave.
+func TestCompaction(t *testing.T) {
+	var disk faulty
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Sync: Never, fault: disk.fault})
+	m := newModel(t, 5)
+	m.use(r)
+	big := strings.Repeat("x", 100_000)
+	for i := range 10 { // 1 MB that stay: four slices
+		key := fmt.Sprint("big", i)
+		m.Set(key, big, Now)
+		m.keys[key] = big
+	}
+	m.commit()
+	inode := func() os.FileInfo {
+		info, err := os.Stat(r.path(fileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	// What was committed before a step, and what may have been since.
+	type moment struct {
+		step string
+		dir  string
+		want contents
+	}
+	var moments []moment
+	var committed contents
+	gate := make(chan struct{}) // the test goes on while the committer stands at a step
+	back := make(chan struct{})
+	disk.set(func(step string) error {
+		if step == "write" || r.copying == nil && step == "fsync" {
+			return nil
+		}
+		gate <- struct{}{}
+		moments = append(moments, moment{step, snapshot(t, dir), committed})
+		<-back
+		return nil
+	})
+	old := inode()
+	committed = m.want()
+	for range 200 { // garbage to compact
+		m.Set("garbage", big, Now)
+		m.keys["garbage"] = big
+		m.DB.mu.Lock()
+		epoch := r.epoch
+		r.want(Now)
+		m.DB.mu.Unlock()
+		for done := false; !done; {
+			select {
+			case <-gate:
+				back <- struct{}{}
+			default:
+				r.mu.Lock()
+				done = r.committed >= epoch
+				r.mu.Unlock()
+			}
+		}
+		committed = m.want()
+		if !os.SameFile(old, inode()) {
+			break
+		}
+	}
+	if os.SameFile(old, inode()) {
+		t.Fatalf("no compaction with a file of %d bytes", size(t, dir))
+	}
+	disk.set(func(string) error { return nil })
+	m.commit()
+	if n := size(t, dir); n > 3<<20 {
+		t.Errorf("the new file has %d bytes", n)
+	}
+	steps := make(map[string]int)
+	for _, at := range moments {
+		steps[at.step]++
+		s := open(t, Config{Dir: at.dir, Sync: Never})
+		got := s.read()
+		for k, v := range at.want {
+			if got[k] != v {
+				t.Errorf("killed at %s: %q is lost", at.step, k)
+			}
+		}
+		s.close()
+	}
+	for _, step := range []string{"copy", "fsync", "rename", "fsync directory"} {
+		if steps[step] == 0 {
+			t.Errorf("the compaction did not pass %q: %v", step, steps)
+		}
+	}
+	m.close()
+	open(t, Config{Dir: dir}).read().check(t, m.want())
+}
