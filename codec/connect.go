@@ -147,10 +147,8 @@ func (p *Connect) decode(f *fields, will *Will, store *storage) {
 	p.ClientID = f.text()
 	if flags&flagWill != 0 {
 		p.Will = will
-		own := f.store
-		f.store = store
+		f.store = store // no list of the packet's own comes after
 		will.decode(f, flags, p.Version)
-		f.store = own
 	}
 	if p.follows(f, flags&flagUsername) {
 		p.Username = f.text()

@@ -185,6 +185,17 @@ func TestBrokenRules(t *testing.T) {
 	}
 }
 
+// In MQTT 3.1 byte 1 of CONNACK means nothing.
+func TestConnackOf31(t *testing.T) {
+	d := Decoder{FromServer: true}
+	for _, hex := range []string{"20 02 01 05", "20 02 fe 05"} {
+		p, _, err := d.Next(unhex(t, hex), V31, 0)
+		if c, ok := p.(*Connack); err != nil || !ok || c.SessionPresent || c.Code != NotAuthorized {
+			t.Errorf("%s: got %+v, %v", hex, p, err)
+		}
+	}
+}
+
 // A field is cut so that what is appended to it does not reach the next one.
 func TestViewsEndWithTheField(t *testing.T) {
 	b := (&Publish{Message: Message{Topic: []byte("a"), Payload: []byte("payload"), ContentType: []byte("c")}}).Append(nil, V5)
@@ -315,7 +326,9 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if got := after.TotalAlloc - before.TotalAlloc; got > 100*uint64(len(b)) {
-			t.Errorf("%s: %d bytes made %d", name, len(b), got)
+			t.Errorf("%s: %d bytes allocate %d", name, len(b), got)
+		} else {
+			t.Logf("%s: %.1f bytes are allocated for each that came", name, float64(got)/float64(len(b)))
 		}
 		small := (&Publish{Message: Message{Topic: []byte("a"), User: make([]UserProperty, 1)}, SubscriptionIDs: []uint32{1}}).Append(nil, V5)
 		if p.Type() != TypePublish {
