@@ -1,0 +1,296 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/codec"
+	"sluice/gateway/access"
+)
+
+// check finds values that are out of range, contradict each other, or name
+// files that will not do, and loads the files that will. A variable in wrong
+// already is left alone: what it holds is not what was written.
+func (s *settings) check(wrong *faults) {
+	c := checker{wrong: wrong, before: slices.Clone(*wrong), prefix: prefix}
+	c.durations(s)
+	c.between("MAX_PACKET_SIZE", s.MaxPacketSize, 1<<10, 256<<20)
+	c.between("MAX_INFLIGHT", size(s.MaxInflight), 1, 65535)
+	c.between("MAX_CONNECTIONS", size(s.MaxConnections), 0, 1<<31-1)
+	c.between("STORE_MAX_BYTES", s.StoreMaxBytes, 1<<20, 1<<50)
+	c.between("QUEUE_MAX_BYTES", s.QueueMaxBytes, 1<<10, s.StoreMaxBytes)
+	c.between("MEMORY_LIMIT", s.MemoryLimit, 16<<20, 1<<62)
+	if err := writable(s.DataDir); err != nil {
+		c.add("DATA_DIR", "%v", err)
+	}
+	c.certificates(s)
+	c.users(s)
+	c.listeners(s)
+	c.bridges(s)
+}
+
+// checker adds faults to those that were found before.
+type checker struct {
+	wrong  *faults
+	before faults
+	prefix string // of the names in the calls below
+}
+
+func (c *checker) add(name, format string, args ...any) {
+	if !c.before.of(c.prefix + name) {
+		c.wrong.add(c.prefix+name, format, args...)
+	}
+}
+
+// durations: none of target's is negative.
+func (c *checker) durations(target any) {
+	v := reflect.ValueOf(target).Elem()
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.Type == reflect.TypeFor[time.Duration]() && v.Field(i).Int() < 0 {
+			c.add(field.Tag.Get("env"), "%v is negative", v.Field(i))
+		}
+	}
+}
+
+func (c *checker) between(name string, v, least, most size) {
+	switch {
+	case v < least:
+		c.add(name, "%v is less than %v", v, least)
+	case v > most:
+		c.add(name, "%v is more than %v", v, most)
+	}
+}
+
+func (c *checker) certificates(s *settings) {
+	s.tls = c.certificate("TLS_CERT", s.TLSCert, "TLS_KEY", s.TLSKey)
+	for _, l := range []struct {
+		name string
+		addr address
+	}{{"MQTTS_ADDR", s.MQTTSAddr}, {"WSS_ADDR", s.WSSAddr}} {
+		if l.addr != off && s.TLSCert == "" {
+			c.add(l.name, "TLS needs a certificate: set SLUICE_TLS_CERT and SLUICE_TLS_KEY")
+		}
+	}
+	if s.TLSClientCA == "" {
+		return
+	}
+	pool := c.authorities("TLS_CLIENT_CA", s.TLSClientCA)
+	if s.TLSCert == "" {
+		c.add("TLS_CLIENT_CA", "set, but SLUICE_TLS_CERT is not")
+	}
+	if s.tls != nil {
+		s.tls.ClientCAs, s.tls.ClientAuth = pool, tls.VerifyClientCertIfGiven
+	}
+}
+
+// certificate loads a certificate with its key, nil if there is none.
+func (c *checker) certificate(certName, cert, keyName, key string) *tls.Config {
+	switch {
+	case cert == "" && key == "":
+		return nil
+	case key == "":
+		c.add(keyName, "missing, but there is %s%s", c.prefix, certName)
+		return nil
+	case cert == "":
+		c.add(certName, "missing, but there is %s%s", c.prefix, keyName)
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	var file *os.PathError
+	switch {
+	case err == nil:
+		return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	case errors.As(err, &file) && file.Path == key:
+		c.add(keyName, "%v", err)
+	case errors.As(err, &file):
+		c.add(certName, "%v", err)
+	default:
+		c.add(certName, "%s with the key %s: %v", cert, key, err)
+	}
+	return nil
+}
+
+// authorities loads the certificates of those whose signature counts.
+func (c *checker) authorities(name, path string) *x509.CertPool {
+	pool, err := loadAuthorities(path)
+	if err != nil {
+		c.add(name, "%v", err)
+	}
+	return pool
+}
+
+func loadAuthorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return pool, nil
+}
+
+func (c *checker) users(s *settings) {
+	if s.UsersFile == "" {
+		return
+	}
+	var err error
+	if s.accounts, err = access.Load(s.UsersFile); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			c.add("USERS_FILE", "%s", line)
+		}
+	}
+}
+
+// open reports whether clients from other machines are to be let in.
+func (s *settings) open() bool { return s.UsersFile != "" || s.AuthAnonymous }
+
+func (c *checker) listeners(s *settings) {
+	taken := make(map[address]string)
+	for _, l := range s.listeners() {
+		if l.addr == off || l.network == "unix" {
+			continue
+		}
+		if l.addr.host() != "" && !l.addr.loopback() && !s.open() {
+			c.add(l.variable, "%s is reached from other machines, but there are no accounts: set SLUICE_USERS_FILE (sluice help passwd), "+
+				"or SLUICE_AUTH_ANONYMOUS=true to let everybody in", l.addr)
+		}
+		if other := taken[l.addr]; other != "" && !strings.HasSuffix(string(l.addr), ":0") {
+			c.add(l.variable, "%s is taken by %s", l.addr, prefix+other)
+		}
+		taken[l.addr] = l.variable
+	}
+}
+
+func (c *checker) bridges(s *settings) {
+	names := make(map[string]string)
+	for i := range s.Bridges {
+		b := &s.Bridges[i]
+		c := checker{wrong: c.wrong, before: c.before, prefix: bridgeVariable(b.number, "")}
+		c.durations(b)
+		c.between("MAX_INFLIGHT", size(b.MaxInflight), 1, 65535)
+		if b.KeepAlive < time.Second || b.KeepAlive > 65535*time.Second || b.KeepAlive%time.Second != 0 {
+			c.add("KEEPALIVE", "%v is not a number of whole seconds from 1s to 65535s", b.KeepAlive)
+		}
+		if b.url = c.url(b.URL); b.url != nil {
+			c.bridgeTLS(b)
+		}
+		if len(b.Up)+len(b.Down) == 0 {
+			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
+		}
+		for _, rule := range b.Up {
+			if _, _, shared := codec.SplitShare([]byte(rule.Filter)); shared {
+				c.add("UP", "%s: $share is for topics that come down", rule.Filter)
+			}
+		}
+		if b.Password != "" && b.Username == "" {
+			c.add("PASSWORD", "set, but %sUSERNAME is not", c.prefix)
+		}
+		if other := names[b.Name]; other != "" {
+			c.add("NAME", "%q is the name of %s already", b.Name, other)
+		}
+		names[b.Name] = c.prefix[:len(c.prefix)-1]
+		for _, p := range []struct{ name, text string }{{"UP_PREFIX", b.UpPrefix}, {"DOWN_PREFIX", b.DownPrefix}} {
+			if strings.ContainsAny(p.text, "+#\x00") {
+				c.add(p.name, "%q holds + or #, which a topic can not", p.text)
+			}
+		}
+	}
+}
+
+func (c *checker) url(text string) *url.URL {
+	if text == "" {
+		c.add("URL", "missing: set it to the upstream, such as mqtts://broker.example:8883")
+		return nil
+	}
+	u, err := parseURL(text)
+	switch {
+	case err != nil:
+		c.add("URL", "%v", err)
+		return nil
+	case u.Scheme == "unix":
+		c.add("URL", "an upstream is mqtt://, mqtts://, ws:// or wss://")
+		return nil
+	}
+	return u
+}
+
+func (c *checker) bridgeTLS(b *bridgeSettings) {
+	if b.url.Scheme == "mqtt" || b.url.Scheme == "ws" {
+		for _, p := range []struct{ name, text string }{{"CA", b.CA}, {"CERT", b.Cert}, {"KEY", b.Key}} {
+			if p.text != "" {
+				c.add(p.name, "set, but %s:// is without TLS: write mqtts:// or wss://", b.url.Scheme)
+			}
+		}
+		return
+	}
+	b.tls = c.certificate("CERT", b.Cert, "KEY", b.Key)
+	if b.tls == nil {
+		b.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if b.CA != "" {
+		b.tls.RootCAs = c.authorities("CA", b.CA)
+	}
+}
+
+// parseURL reads the URL of an MQTT server. User and password do not belong in
+// it, where logs would show them.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("not a URL such as mqtt://broker.example:1883")
+	}
+	switch u.Scheme {
+	case "mqtt", "mqtts", "ws", "wss":
+		if u.Hostname() == "" {
+			return nil, fmt.Errorf("%s:// names no host: write %s://broker.example", u.Scheme, u.Scheme)
+		}
+	case "unix":
+		if u.Path == "" || u.Host != "" {
+			return nil, errors.New("write unix:///path/of/the/socket, with three slashes")
+		}
+	default:
+		return nil, errors.New("a URL begins with mqtt://, mqtts://, ws://, wss:// or unix://")
+	}
+	if u.User != nil {
+		return nil, errors.New("a user name in the URL would show in logs: give user name and password on their own")
+	}
+	return u, nil
+}
+
+// writable says why no files can be made in dir, or if it is not there, in the
+// nearest directory above it, where it will be made.
+func writable(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for {
+		info, err := os.Stat(dir)
+		switch {
+		case err == nil && !info.IsDir():
+			return fmt.Errorf("%s is not a directory", dir)
+		case err == nil:
+			f, err := os.CreateTemp(dir, ".sluice-*")
+			if err != nil {
+				return fmt.Errorf("no files can be made in %s: %w", dir, errors.Unwrap(err))
+			}
+			f.Close()
+			return os.Remove(f.Name())
+		case !os.IsNotExist(err):
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
+}

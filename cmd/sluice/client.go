@@ -1,0 +1,341 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/bridge"
+	"sluice/codec"
+)
+
+// target is the server that pub and sub use and how they get in: flags, over
+// the defaults of the environment.
+type target struct {
+	environment clientSettings
+
+	url, host, ca, cert, key     string
+	username, password, passFile string
+	clientID                     string
+	version                      versionFlag
+	keepAlive, timeout           secondsFlag
+	insecure                     bool
+}
+
+// flags defines the flags that pub and sub share.
+func (t *target) flags(f *flag.FlagSet, environ map[string]string) error {
+	var wrong faults
+	parse(environ, clientPrefix, &t.environment, &wrong)
+	if len(wrong) > 0 {
+		return wrong
+	}
+	t.version = versionFlag(codec.V5)
+	t.keepAlive = secondsFlag(time.Minute)
+	t.timeout = secondsFlag(30 * time.Second)
+	f.StringVar(&t.url, "url", "", "")
+	f.StringVar(&t.host, "h", "", "")
+	f.StringVar(&t.username, "u", t.environment.Username, "")
+	f.StringVar(&t.password, "P", string(t.environment.Password), "")
+	f.StringVar(&t.passFile, "password-file", "", "")
+	f.StringVar(&t.clientID, "i", "sluice-"+rand.Text()[:12], "")
+	f.StringVar(&t.ca, "cafile", "", "")
+	f.StringVar(&t.cert, "cert", "", "")
+	f.StringVar(&t.key, "key", "", "")
+	f.BoolVar(&t.insecure, "insecure", false, "")
+	f.Var(&t.version, "V", "")
+	f.Var(&t.keepAlive, "k", "")
+	f.Var(&t.timeout, "timeout", "")
+	return nil
+}
+
+// isSet reports whether the flag was on the command line.
+func isSet(f *flag.FlagSet, name string) (set bool) {
+	f.Visit(func(one *flag.Flag) { set = set || one.Name == name })
+	return set
+}
+
+// address is where to dial.
+func (t *target) address() (*url.URL, error) {
+	text := cmp.Or(t.url, t.environment.URL)
+	switch {
+	case t.url != "" && t.host != "":
+		return nil, usage("give -url or -h, not both")
+	case t.host != "":
+		text = "mqtt://" + t.host
+	}
+	u, err := parseURL(text)
+	if err != nil {
+		return nil, usage("%s: %w", text, err)
+	}
+	return u, nil
+}
+
+// tlsConfig is what the TLS flags say.
+func (t *target) tlsConfig() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.insecure}
+	if t.ca != "" {
+		pool, err := loadAuthorities(t.ca)
+		if err != nil {
+			return nil, usage("-cafile: %w", err)
+		}
+		conf.RootCAs = pool
+	}
+	if t.cert != "" || t.key != "" {
+		pair, err := tls.LoadX509KeyPair(t.cert, t.key)
+		if err != nil {
+			return nil, usage("-cert and -key: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// credentials fills in who we are.
+func (t *target) credentials(p *codec.Connect) error {
+	p.Version = codec.Version(t.version)
+	p.KeepAlive = uint16(min(time.Duration(t.keepAlive)/time.Second, 65535))
+	p.ClientID = []byte(t.clientID)
+	if t.passFile != "" {
+		text, err := os.ReadFile(t.passFile)
+		if err != nil {
+			return usage("-password-file: %w", err)
+		}
+		t.password = strings.TrimRight(string(text), "\r\n")
+	}
+	if t.username != "" {
+		p.Username = []byte(t.username)
+	}
+	if t.password != "" {
+		p.Password = []byte(t.password)
+		if p.Username == nil && p.Version != codec.V5 { // [MQTT-3.1.2-22] of 3.1.1
+			return usage("a password needs a user name: -u")
+		}
+	}
+	return nil
+}
+
+// client is a connection to a server. One goroutine receives; any may send.
+type client struct {
+	// Set once by connect.
+	wire    io.ReadWriteCloser
+	version codec.Version
+	connack codec.Connack // without its byte fields, which are gone
+
+	// Owned by the goroutine that receives.
+	dec   codec.Decoder
+	in    []byte // read
+	at    int    // decoded so far
+	alive *time.Timer
+	quiet time.Duration // how long alive waits
+
+	mu sync.Mutex // held while writing
+}
+
+// connect dials t and logs in by p.
+func (t *target) connect(ctx context.Context, p *codec.Connect) (*client, error) {
+	u, err := t.address()
+	if err != nil {
+		return nil, err
+	}
+	conf, err := t.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.credentials(p); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.timeout))
+	defer cancel()
+	wire, err := dial(ctx, u, conf)
+	if err != nil {
+		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w", u, err)}
+	}
+	c := &client{wire: wire, version: p.Version, dec: codec.Decoder{FromServer: true}}
+	c.quiet = time.Duration(p.KeepAlive) * time.Second * 3 / 2
+	c.alive = time.AfterFunc(time.Duration(t.timeout), func() { wire.Close() })
+	hangUp := context.AfterFunc(ctx, func() { wire.Close() })
+	defer hangUp()
+	if err := c.login(p); err != nil {
+		c.close()
+		return nil, err
+	}
+	go c.ping(time.Duration(p.KeepAlive) * time.Second * 3 / 4)
+	return c, nil
+}
+
+func dial(ctx context.Context, u *url.URL, conf *tls.Config) (io.ReadWriteCloser, error) {
+	if u.Scheme == "unix" {
+		return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+	}
+	return bridge.Dial(ctx, u, conf)
+}
+
+func (c *client) login(p *codec.Connect) error {
+	if err := c.send(p); err != nil {
+		return &failure{exitUnreachable, err}
+	}
+	answer, err := c.receive()
+	var broken *codec.Error
+	switch {
+	case errors.As(err, &broken):
+		return fmt.Errorf("the server's answer is not MQTT %s: %w", (*versionFlag)(&p.Version), err)
+	case err != nil:
+		return &failure{exitUnreachable, fmt.Errorf("no answer to CONNECT: %w", err)}
+	}
+	ack, ok := answer.(*codec.Connack)
+	switch {
+	case !ok:
+		return fmt.Errorf("the server answers CONNECT with %v", answer.Type())
+	case ack.Code == codec.UnsupportedProtocolVersion:
+		return fmt.Errorf("the server does not speak MQTT %s: try another -V", (*versionFlag)(&p.Version))
+	case ack.Code >= 0x80:
+		return refused("the connection", ack.Code, ack.ReasonString)
+	}
+	c.connack = codec.Connack{
+		SessionPresent:    ack.SessionPresent,
+		ReceiveMaximum:    cmp.Or(ack.ReceiveMaximum, 65535),
+		MaximumPacketSize: cmp.Or(ack.MaximumPacketSize, 268435460),
+		MaximumQoS:        ack.MaximumQoS,
+	}
+	return nil
+}
+
+// refused is the error for a reason code of 0x80 and up.
+func refused(what string, code codec.ReasonCode, reason []byte) error {
+	if len(reason) > 0 {
+		return fmt.Errorf("the server refuses %s: %v: %s", what, code, reason)
+	}
+	return fmt.Errorf("the server refuses %s: %v", what, code)
+}
+
+// ping shows the server that we are here until the connection is closed.
+func (c *client) ping(every time.Duration) {
+	if every == 0 {
+		return
+	}
+	for {
+		time.Sleep(every)
+		if c.send(&codec.Pingreq{}) != nil {
+			return
+		}
+	}
+}
+
+// send writes p.
+func (c *client) send(p codec.Packet) error {
+	return c.sendBytes(p.Append(nil, c.version))
+}
+
+// sendBytes writes packets.
+func (c *client) sendBytes(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.wire.Write(b)
+	return err
+}
+
+// receive returns the next packet, valid until the next call. A DISCONNECT is
+// an error.
+func (c *client) receive() (codec.Packet, error) {
+	for {
+		p, err := c.decode()
+		if p != nil || err != nil {
+			return p, err
+		}
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// decode returns the next packet of what has been read, nil if there is none.
+func (c *client) decode() (codec.Packet, error) {
+	p, n, err := c.dec.Next(c.in[c.at:], c.version, 0)
+	c.at += n
+	if d, ok := p.(*codec.Disconnect); ok && err == nil {
+		return nil, refused("to go on", d.Code, d.ReasonString)
+	}
+	return p, err
+}
+
+// fill reads what has come. A server that is silent for longer than it may be
+// makes it fail.
+func (c *client) fill() error {
+	c.in = c.in[:copy(c.in, c.in[c.at:])]
+	c.at = 0
+	c.in = slices.Grow(c.in, max(4096, len(c.in))) // doubles for a packet that is large
+	n, err := c.wire.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	if n == 0 {
+		return err
+	}
+	if c.quiet > 0 {
+		c.alive.Reset(c.quiet)
+	} else {
+		c.alive.Stop()
+	}
+	return nil
+}
+
+// disconnect takes leave of the server.
+func (c *client) disconnect() {
+	c.send(&codec.Disconnect{})
+	c.close()
+}
+
+func (c *client) close() {
+	c.alive.Stop()
+	c.wire.Close()
+}
+
+// versionFlag is a protocol version by its usual name.
+type versionFlag codec.Version
+
+var versionNames = map[string]codec.Version{"3.1": codec.V31, "3.1.1": codec.V311, "5": codec.V5}
+
+func (v *versionFlag) Set(text string) error {
+	version, ok := versionNames[text]
+	if !ok {
+		return errors.New("a version is 5, 3.1.1 or 3.1")
+	}
+	*v = versionFlag(version)
+	return nil
+}
+
+func (v *versionFlag) String() string {
+	for name, version := range versionNames {
+		if version == codec.Version(*v) {
+			return name
+		}
+	}
+	return ""
+}
+
+// secondsFlag is a duration; a plain number counts seconds.
+type secondsFlag time.Duration
+
+func (s *secondsFlag) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		d, err = time.ParseDuration(text + "s")
+	}
+	if err != nil || d < 0 {
+		return errors.New("a duration is written 10s, 5m, or 10 for seconds")
+	}
+	*s = secondsFlag(d)
+	return nil
+}
+
+func (s *secondsFlag) String() string { return time.Duration(*s).String() }

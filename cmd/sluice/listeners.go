@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"sluice/gateway/transport"
+)
+
+// listener is one way in, as the settings ask for it.
+type listener struct {
+	variable string // name of the setting, without SLUICE_
+	network  string // as transport.Listen has it
+	title    string
+	addr     address // or a path, or off
+}
+
+func (s *settings) listeners() []listener {
+	return []listener{
+		{"MQTT_ADDR", "tcp", "MQTT", s.MQTTAddr},
+		{"MQTTS_ADDR", "tls", "MQTT over TLS", s.MQTTSAddr},
+		{"WS_ADDR", "ws", "MQTT over WebSocket", s.WSAddr},
+		{"WSS_ADDR", "wss", "MQTT over secure WebSocket", s.WSSAddr},
+		{"UNIX_PATH", "unix", "MQTT over a Unix socket", address(s.UnixPath)},
+	}
+}
+
+// listen opens the listeners and prints the addresses they have got, one line
+// each. Without accounts, an address that names no host is this machine's only.
+func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Logger) error {
+	narrowed := false
+	for _, l := range s.listeners() {
+		if l.addr == off {
+			continue
+		}
+		addr := string(l.addr)
+		if l.network != "unix" && l.addr.host() == "" && !s.open() {
+			addr = net.JoinHostPort("127.0.0.1", l.addr.port())
+			narrowed = true
+		}
+		conf := s.tls
+		if l.network != "tls" && l.network != "wss" {
+			conf = nil
+		}
+		at, err := t.Listen(l.network, addr, conf)
+		if err != nil {
+			return fmt.Errorf("%s%s: %w", prefix, l.variable, err)
+		}
+		fmt.Fprintf(stdout, "%s on %v\n", l.title, at)
+	}
+	if narrowed {
+		log.Warn("listening for this machine only: set " + prefix + "USERS_FILE to let others in with an account (sluice help passwd), or " +
+			prefix + "AUTH_ANONYMOUS=true to let everybody in")
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// availableMemory is how many bytes this process may use: the machine's memory
+// or what its control group allows, whichever is less. Where neither is known
+// it is as good as unlimited.
+func availableMemory() int64 {
+	least := int64(math.MaxInt64)
+	if total, ok := machineMemory(); ok {
+		least = total
+	}
+	if limit, ok := groupMemory("/sys/fs/cgroup", "/proc/self/cgroup"); ok {
+		least = min(least, limit)
+	}
+	return least
+}
+
+func machineMemory() (int64, bool) {
+	text, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemTotal:" {
+			kib, err := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// groupMemory is the least memory.max from the process's control group up to
+// the root, as version 2 has it. ok is false where nothing limits it.
+func groupMemory(root, self string) (least int64, ok bool) {
+	text, _ := os.ReadFile(self)
+	for line := range strings.Lines(string(text)) {
+		group, v2 := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !v2 {
+			continue
+		}
+		for ; ; group = filepath.Dir(group) {
+			max, _ := os.ReadFile(filepath.Join(root, group, "memory.max"))
+			n, err := strconv.ParseInt(strings.TrimSpace(string(max)), 10, 64)
+			if err == nil && (!ok || n < least) {
+				least, ok = n, true
+			}
+			if group == "/" || group == "." {
+				break
+			}
+		}
+	}
+	return least, ok
+}

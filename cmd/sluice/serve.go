@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"sluice/bridge"
+	"sluice/gateway"
+	"sluice/gateway/transport"
+	"sluice/store"
+)
+
+// serve is the gateway: its parts, built in order, until ctx ends. The log goes
+// to stderr, the addresses of the listeners to stdout. It returns nil after an
+// orderly end.
+func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Writer) (err error) {
+	s, err := readSettings(environ)
+	if err != nil {
+		return err
+	}
+	log := s.logger(stderr)
+	debug.SetMemoryLimit(int64(s.MemoryLimit))
+
+	srv := gateway.New(s.gateway(log))
+	db, err := store.Open(s.store(srv, log))
+	if err != nil {
+		return fmt.Errorf("%sDATA_DIR: %w", prefix, err)
+	}
+	defer func() { // what is staged gets on disk, last of all
+		if cerr := db.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if err := srv.Start(db); err != nil {
+		return err
+	}
+	wires := transport.New(s.transport(log), srv)
+	bridges, err := s.bridges(wires, log)
+	if err != nil {
+		return err
+	}
+	for _, b := range bridges {
+		srv.Provision(b.ClientID(), b.Subscriptions())
+	}
+	stopBridges := runBridges(bridges, log)
+	err = listen(s, wires, stdout, log)
+	if err == nil {
+		notify(environ, "READY=1")
+		log.Info("ready", "version", version(), "data", s.DataDir, "sync", s.StoreSync)
+		<-ctx.Done()
+		notify(environ, "STOPPING=1")
+		log.Info("shutting down", "timeout", s.ShutdownTimeout)
+	}
+
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ShutdownTimeout)
+	defer cancel()
+	wires.StopAccepting()
+	stopBridges(end)
+	srv.Shutdown(end)
+	if cerr := wires.Close(end); cerr != nil {
+		log.Warn("clients were cut off", "err", cerr)
+	}
+	return err
+}
+
+// runBridges runs bridges until the function it returns is called, which waits
+// for them as long as its context lasts.
+func runBridges(bridges []*bridge.Bridge, log *slog.Logger) (stop func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, b := range bridges {
+		running.Go(func() {
+			if err := b.Run(ctx); err != nil {
+				log.Error("bridge ended", "bridge", b.ClientID(), "err", err)
+			}
+		})
+	}
+	return func(end context.Context) {
+		cancel()
+		done := make(chan struct{})
+		go func() {
+			running.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-end.Done():
+		}
+	}
+}
+
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+func (s *settings) gateway(log *slog.Logger) gateway.Config {
+	return gateway.Config{
+		Access:           s.accounts,
+		Anonymous:        s.AuthAnonymous,
+		MaxPacketSize:    uint32(s.MaxPacketSize),
+		MaxInflight:      s.MaxInflight,
+		QueueMaxBytes:    int64(s.QueueMaxBytes),
+		QueuePolicy:      gateway.Policy(s.QueuePolicy),
+		MaxKeepAlive:     s.MaxKeepAlive,
+		MaxSessionExpiry: s.MaxSessionExpiry,
+		Log:              log,
+	}
+}
+
+func (s *settings) store(srv *gateway.Server, log *slog.Logger) store.Config {
+	return store.Config{
+		Dir:       s.DataDir,
+		Sync:      s.StoreSync,
+		Linger:    max(s.StoreLinger, time.Nanosecond), // 0 would be the store's default
+		MaxBytes:  int64(s.StoreMaxBytes),
+		Committed: srv.Committed,
+		Failed:    srv.Failed,
+		Log:       log,
+	}
+}
+
+func (s *settings) transport(log *slog.Logger) transport.Config {
+	return transport.Config{
+		Proxies:  s.ProxyFrom,
+		MaxConns: s.MaxConnections,
+		Log:      log,
+	}
+}
+
+func (s *settings) bridges(wires *transport.Transport, log *slog.Logger) ([]*bridge.Bridge, error) {
+	var all []*bridge.Bridge
+	for i := range s.Bridges {
+		b, err := bridge.New(s.Bridges[i].config(s, wires, log))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *slog.Logger) bridge.Config {
+	c := bridge.Config{
+		Name:          b.Name,
+		URL:           b.url,
+		ClientID:      b.ClientID,
+		Username:      b.Username,
+		TLS:           b.tls,
+		Up:            b.Up,
+		Down:          b.Down,
+		UpPrefix:      b.UpPrefix,
+		DownPrefix:    b.DownPrefix,
+		KeepAlive:     b.KeepAlive,
+		MaxInflight:   b.MaxInflight,
+		MaxPacketSize: uint32(s.MaxPacketSize),
+		Dial:          wires.Dial,
+		Log:           log,
+	}
+	if b.Password != "" {
+		c.Password = []byte(b.Password)
+	}
+	return c
+}

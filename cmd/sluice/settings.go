@@ -1,0 +1,148 @@
+package main
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"sluice/gateway/access"
+	"sluice/store"
+)
+
+// prefix begins the name of every environment variable that Sluice reads.
+const prefix = "SLUICE_"
+
+// settings is everything the gateway is told, and the only place where names
+// and defaults stand. A new setting is
+//
+//  1. a field here, with its name, default and meaning;
+//  2. a rule in check, if not every value of its type will do;
+//  3. its way to the package that wants it, in serve.go;
+//
+// and then `make check` says that deploy/sluice.env is to be written anew.
+// Where the default depends on other things, the tag default describes it and
+// finish sets it. The tag group begins a group in what sluice config prints.
+type settings struct {
+	MQTTAddr  address `group:"Listeners" env:"MQTT_ADDR" envDefault:":1883" about:"MQTT over TCP: host:port, :port for all addresses, or off"`
+	MQTTSAddr address `env:"MQTTS_ADDR" default:"off, or :8883 with SLUICE_TLS_CERT" about:"MQTT over TLS: like SLUICE_MQTT_ADDR"`
+	WSAddr    address `env:"WS_ADDR" envDefault:":8083" about:"MQTT over WebSocket, path /mqtt: like SLUICE_MQTT_ADDR"`
+	WSSAddr   address `env:"WSS_ADDR" default:"off, or :8084 with SLUICE_TLS_CERT" about:"MQTT over secure WebSocket, path /mqtt: like SLUICE_MQTT_ADDR"`
+	UnixPath  string  `env:"UNIX_PATH" envDefault:"off" about:"MQTT over a Unix socket: its path, or off"`
+
+	ProxyFrom      prefixes `env:"PROXY_FROM" about:"Load balancers in front that speak the PROXY protocol: addresses or prefixes, such as 10.0.0.0/8,::1"`
+	MaxConnections int      `env:"MAX_CONNECTIONS" envDefault:"0" about:"Connections at a time, 0 for as many as the system allows files"`
+
+	TLSCert     string `group:"TLS" env:"TLS_CERT" about:"File with the server's certificate and those that sign it, in PEM"`
+	TLSKey      string `env:"TLS_KEY" about:"File with the private key of SLUICE_TLS_CERT, in PEM"`
+	TLSClientCA string `env:"TLS_CLIENT_CA" about:"File with the authorities of client certificates, in PEM: clients may present one, and it must be good"`
+
+	UsersFile     string `group:"Access" env:"USERS_FILE" about:"File with accounts and what they may do, written by sluice passwd"`
+	AuthAnonymous bool   `env:"AUTH_ANONYMOUS" envDefault:"false" about:"Whether clients without an account are let in, from everywhere: true or false"`
+
+	MaxPacketSize    size          `group:"Clients" env:"MAX_PACKET_SIZE" envDefault:"1MiB" about:"Largest packet accepted, up to 256MiB"`
+	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, for each client and direction"`
+	MaxKeepAlive     time.Duration `env:"MAX_KEEPALIVE" envDefault:"0" about:"Longest keep-alive an MQTT 5 client may have, 0 for any"`
+	MaxSessionExpiry time.Duration `env:"MAX_SESSION_EXPIRY" envDefault:"0" about:"How long sessions outlast their connections at most, 0 for as long as clients ask"`
+
+	DataDir       string        `group:"Store" env:"DATA_DIR" default:"$STATE_DIRECTORY, which systemd sets, else ./data" about:"Directory of what must survive a power cut"`
+	StoreSync     store.Sync    `env:"STORE_SYNC" envDefault:"always" about:"When an acknowledgement may leave: always = on disk; interval = written, on disk within a second; never = written"`
+	StoreLinger   time.Duration `env:"STORE_LINGER" envDefault:"2ms" about:"How long a write waits for being made needless by the subscribers' acknowledgements"`
+	StoreMaxBytes size          `env:"STORE_MAX_BYTES" default:"256MiB, or half of SLUICE_MEMORY_LIMIT if that is less" about:"What may wait for all sessions together; it is in memory as well as on disk"`
+	QueueMaxBytes size          `env:"QUEUE_MAX_BYTES" default:"64MiB, or SLUICE_STORE_MAX_BYTES if that is less" about:"What may wait for one session"`
+	QueuePolicy   policy        `env:"QUEUE_POLICY" envDefault:"reject" about:"What happens when that is full: reject = refuse the publisher; drop-oldest; drop-newest"`
+
+	ShutdownTimeout time.Duration `group:"Process" env:"SHUTDOWN_TIMEOUT" envDefault:"10s" about:"How long an orderly end may take"`
+	MemoryLimit     size          `env:"MEMORY_LIMIT" default:"half of the machine's or control group's memory" about:"How much memory to stay under, if possible"`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" envDefault:"info" about:"Least level to log: debug, info, warn or error"`
+	LogFormat       logFormat     `env:"LOG_FORMAT" envDefault:"text" about:"Form of log lines: text or json"`
+
+	// Bridges are the variables SLUICE_BRIDGE_0_..., SLUICE_BRIDGE_1_... Read one
+	// by one: env's own slices stop at a gap and at the first fault, and say nothing.
+	Bridges []bridgeSettings `env:"-"`
+
+	// What the files named above hold, set by check.
+	tls      *tls.Config  // nil: no certificate
+	accounts *access.List // nil: no accounts
+}
+
+// bridgeSettings is one upstream.
+type bridgeSettings struct {
+	URL         string        `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket"`
+	Name        string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
+	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
+	Username    string        `env:"USERNAME" about:"User name at the upstream"`
+	Password    secret        `env:"PASSWORD" about:"Password at the upstream"`
+	Up          rules         `env:"UP" about:"Topics to send up: topic filters with commas between them, each with a space and the highest QoS (2 if left out), such as plant/# 1,alarms/+"`
+	Down        rules         `env:"DOWN" about:"Topics to bring down, as in UP"`
+	UpPrefix    string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/"`
+	DownPrefix  string        `env:"DOWN_PREFIX" about:"Put before topics on the way down"`
+	KeepAlive   time.Duration `env:"KEEPALIVE" envDefault:"60s" about:"Longest silence before the upstream is asked whether it is there, 1s to 65535s"`
+	MaxInflight uint16        `env:"MAX_INFLIGHT" envDefault:"100" about:"Messages at QoS 1 and 2 under way at a time, each way"`
+	CA          string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
+	Cert        string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
+	Key         string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
+
+	number int // n
+
+	// Set by check.
+	url *url.URL
+	tls *tls.Config // nil: the URL is mqtt: or ws:
+}
+
+// clientSettings are the defaults of sluice pub and sluice sub.
+type clientSettings struct {
+	URL      string `group:"Commands sluice pub and sluice sub" env:"URL" envDefault:"mqtt://localhost:1883" about:"Server to use: mqtt://, mqtts://, ws://, wss:// or unix://"`
+	Username string `env:"USERNAME" about:"User name to give"`
+	Password secret `env:"PASSWORD" about:"Password to give"`
+}
+
+// The variables of bridges, and of clientSettings, begin with these.
+const (
+	bridgePrefix = prefix + "BRIDGE_"
+	clientPrefix = prefix + "CLIENT_"
+)
+
+// finish sets what depends on other settings and on the machine.
+func (s *settings) finish(environ map[string]string) {
+	overTLS := func(a *address, port address) {
+		if *a == "" {
+			*a = off
+			if s.TLSCert != "" {
+				*a = port
+			}
+		}
+	}
+	overTLS(&s.MQTTSAddr, ":8883")
+	overTLS(&s.WSSAddr, ":8084")
+	if s.DataDir == "" {
+		s.DataDir = "data"
+		if dir := environ["STATE_DIRECTORY"]; dir != "" {
+			s.DataDir = dir
+		}
+	}
+	if s.MemoryLimit == 0 {
+		s.MemoryLimit = size(availableMemory() / 2)
+	}
+	if s.StoreMaxBytes == 0 {
+		s.StoreMaxBytes = min(256<<20, s.MemoryLimit/2)
+	}
+	if s.QueueMaxBytes == 0 {
+		s.QueueMaxBytes = min(64<<20, s.StoreMaxBytes)
+	}
+	for i := range s.Bridges {
+		s.Bridges[i].finish()
+	}
+}
+
+func (b *bridgeSettings) finish() {
+	if b.Name == "" {
+		b.Name = strconv.Itoa(b.number)
+	}
+	if b.ClientID == "" {
+		host, _ := os.Hostname()
+		b.ClientID = "sluice-" + host + "-" + b.Name
+	}
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/bridge"
+	"sluice/codec"
+	"sluice/gateway"
+)
+
+// off stands for an address where nothing listens.
+const off = "off"
+
+// address is where to listen: host:port, :port, or off. The zero value is not
+// set, which no text is.
+type address string
+
+func (a *address) UnmarshalText(text []byte) error {
+	s := string(text)
+	if s != off {
+		_, port, err := net.SplitHostPort(s)
+		if err != nil {
+			if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+				return fmt.Errorf("%q lacks a colon: write :%s", s, s)
+			}
+			return fmt.Errorf("%q is not an address such as :1883, 192.168.1.1:1883, [::1]:1883 or off", s)
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return fmt.Errorf("%q has no port from 0 to 65535 behind the colon", s)
+		}
+	}
+	*a = address(s)
+	return nil
+}
+
+func (a address) host() string {
+	host, _, _ := net.SplitHostPort(string(a))
+	return host
+}
+
+func (a address) port() string {
+	_, port, _ := net.SplitHostPort(string(a))
+	return port
+}
+
+// loopback reports whether a is reached from this machine only.
+func (a address) loopback() bool {
+	ip, err := netip.ParseAddr(a.host())
+	return a == off || a.host() == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// size is a number of bytes.
+type size int64
+
+var units = []struct {
+	name  string
+	bytes size
+}{
+	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1},
+}
+
+func (s *size) UnmarshalText(text []byte) error {
+	number, unit := string(text), size(1)
+	for _, u := range units {
+		if cut := len(number) - len(u.name); cut > 0 && strings.EqualFold(number[cut:], u.name) {
+			number, unit = strings.TrimSpace(number[:cut]), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > 1<<62/int64(unit) {
+		return fmt.Errorf("%q is not a size such as 64KiB, 10MB or 5000000", text)
+	}
+	*s = size(n) * unit
+	return nil
+}
+
+func (s size) String() string {
+	for _, u := range units {
+		if s != 0 && s%u.bytes == 0 && u.bytes%1024 == 0 {
+			return strconv.FormatInt(int64(s/u.bytes), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+// prefixes is a set of addresses.
+type prefixes []netip.Prefix
+
+func (p *prefixes) UnmarshalText(text []byte) error {
+	*p = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		part = strings.TrimSpace(part)
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			ip, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is not an address or prefix such as 10.1.2.3, 10.0.0.0/8 or fd00::/8", part)
+			}
+			prefix = netip.PrefixFrom(ip, ip.BitLen())
+		}
+		*p = append(*p, prefix)
+	}
+	return nil
+}
+
+func (p prefixes) String() string {
+	var s []string
+	for _, prefix := range p {
+		s = append(s, prefix.String())
+	}
+	return strings.Join(s, ",")
+}
+
+// secret is a text that is never shown.
+type secret string
+
+func (s secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(hidden)"
+}
+
+// policy is a gateway.Policy by name.
+type policy gateway.Policy
+
+var policies = []string{gateway.Reject: "reject", gateway.DropOldest: "drop-oldest", gateway.DropNewest: "drop-newest"}
+
+func (p *policy) UnmarshalText(text []byte) error {
+	for i, name := range policies {
+		if name == string(text) {
+			*p = policy(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of %s", text, strings.Join(policies, ", "))
+}
+
+func (p policy) String() string { return policies[p] }
+
+// logFormat is how log lines look.
+type logFormat string
+
+func (f *logFormat) UnmarshalText(text []byte) error {
+	if s := string(text); s != "text" && s != "json" {
+		return fmt.Errorf("%q is neither text nor json", s)
+	}
+	*f = logFormat(text)
+	return nil
+}
+
+// rules are the topics that a bridge carries one way.
+type rules []bridge.Rule
+
+func (r *rules) UnmarshalText(text []byte) error {
+	*r = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		rule, err := parseRule(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		*r = append(*r, rule)
+	}
+	return nil
+}
+
+// parseRule reads "filter" or "filter qos".
+func parseRule(text string) (bridge.Rule, error) {
+	r := bridge.Rule{Filter: text, QoS: 2}
+	if i := strings.LastIndexByte(text, ' '); i >= 0 && i == len(text)-2 && '0' <= text[i+1] && text[i+1] <= '2' {
+		r = bridge.Rule{Filter: strings.TrimSpace(text[:i]), QoS: text[i+1] - '0'}
+	}
+	if r.Filter == "" {
+		return r, errors.New("a topic filter is missing, or there is a comma too many")
+	}
+	if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
+		return r, fmt.Errorf("%q is not a topic filter: %s", r.Filter, err.Text)
+	}
+	return r, nil
+}
+
+func (r rules) String() string {
+	var s []string
+	for _, rule := range r {
+		s = append(s, fmt.Sprintf("%s %d", rule.Filter, rule.QoS))
+	}
+	return strings.Join(s, ",")
+}
+
+// formatValue writes a setting's value as it would be written in the environment.
+func formatValue(v any) string {
+	switch v := v.(type) {
+	case time.Duration:
+		s := v.String()
+		if strings.HasSuffix(s, "m0s") {
+			s = s[:len(s)-2]
+		}
+		if strings.HasSuffix(s, "h0m") {
+			s = s[:len(s)-2]
+		}
+		return s
+	case slog.Level:
+		return strings.ToLower(v.String())
+	default:
+		return fmt.Sprint(v)
+	}
+}
