@@ -112,3 +112,15 @@ func (l *link) flush() error {
 func (l *link) close() { l.nc.Close() }
 
 var errUnexpected = errors.New("a packet that no server may send here")
+
+// Visit connects once and leaves a session behind. It says whether one was there
+// before.
+func Visit(addr, clientID string, v codec.Version) (sessionPresent bool, err error) {
+	l, connack, err := dial(addr, clientID, v)
+	if err != nil {
+		return false, err
+	}
+	defer l.close()
+	l.send(&codec.Disconnect{})
+	return connack.SessionPresent, l.flush()
+}

@@ -84,3 +84,6 @@ func (g *Gateway) Start() error {
 	}
 	return g.await(2*time.Millisecond, readyLimit, func() bool { return accepts(g.Addr) })
 }
+
+// Set adds a setting for the next start.
+func (g *Gateway) Set(name, value string) { g.env = append(g.env, name+"="+value) }
