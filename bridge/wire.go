@@ -28,7 +28,7 @@ type wire struct {
 	in  []byte // read; from in[at] on not yet decoded
 	at  int
 
-	heard, said atomic.Int64 // when bytes last came and went, in nanoseconds since start
+	heard, said atomic.Int64 // when bytes last came, and began to go; nanoseconds since start
 
 	mu      sync.Mutex
 	out     []byte     // guarded by mu
@@ -104,10 +104,10 @@ func (w *wire) write() error {
 		batch, w.out = w.out, batch[:0]
 		w.mu.Unlock()
 		w.changed.Broadcast()
+		w.said.Store(int64(time.Since(w.start)))
 		if _, err := w.rwc.Write(batch); err != nil {
 			return err
 		}
-		w.said.Store(int64(time.Since(w.start)))
 		if cap(batch) > 2*highWater {
 			batch = nil
 		}

@@ -1,0 +1,536 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/codec"
+)
+
+func TestUp(t *testing.T) {
+	play(t, Config{UpPrefix: "site7/"}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(0, 0, "sensors/1", "a"), publish(7, 1, "sensors/2", "b"), publish(8, 2, "sensors/3", "c"))
+		up.want("messages go up in order, with the prefix, under their identifiers",
+			publish(0, 0, "site7/sensors/1", "a"), publish(7, 1, "site7/sensors/2", "b"), publish(8, 2, "site7/sensors/3", "c"))
+		local.wantIdle("the bridge does not acknowledge by itself")
+
+		up.send(&codec.Puback{ID: 7, Code: codec.NoMatchingSubscribers}, &codec.Pubrec{ID: 8})
+		local.want("acknowledgements come back", &codec.Puback{ID: 7, Code: codec.NoMatchingSubscribers}, &codec.Pubrec{ID: 8})
+		local.send(&codec.Pubrel{ID: 8})
+		up.want("the release goes up", &codec.Pubrel{ID: 8})
+		up.send(&codec.Pubcomp{ID: 8})
+		local.want("and is answered", &codec.Pubcomp{ID: 8})
+
+		st := s.b.Status()
+		if !st.Connected || st.Up != 3 || st.Version != codec.V5 || st.Connects != 1 {
+			t.Errorf("Status() = %+v after three messages", st)
+		}
+	})
+}
+
+func TestDown(t *testing.T) {
+	cfg := Config{Down: []Rule{{"cmd/#", 2}, {"$share/g/jobs/+", 1}}, DownPrefix: "cloud/"}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{})
+		up.want("the upstream has no session: subscribe", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
+			{Filter: []byte("cmd/#"), QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 1},
+			{Filter: []byte("$share/g/jobs/+"), QoS: 1, RetainAsPublished: true, RetainHandling: 1},
+		}})
+		up.send(publish(0, 0, "cmd/1", "a"), publish(7, 1, "cmd/2", "b"), publish(8, 2, "cmd/3", "c"),
+			&codec.Suback{ID: 65535, Codes: []codec.ReasonCode{2, codec.SharedSubscriptionsNotSupported}})
+		local.want("messages come down in order, with the prefix, under their identifiers",
+			publish(0, 0, "cloud/cmd/1", "a"), publish(7, 1, "cloud/cmd/2", "b"), publish(8, 2, "cloud/cmd/3", "c"))
+		up.wantIdle("the bridge does not acknowledge by itself")
+		if log := s.log.String(); !strings.Contains(log, "$share/g/jobs/+") {
+			t.Errorf("the refused subscription is not logged: %s", log)
+		}
+
+		local.send(&codec.Puback{ID: 7}, &codec.Pubrec{ID: 8})
+		up.want("acknowledgements go back", &codec.Puback{ID: 7}, &codec.Pubrec{ID: 8})
+		up.send(&codec.Pubrel{ID: 8})
+		local.want("the release comes down", &codec.Pubrel{ID: 8})
+		local.send(&codec.Pubcomp{ID: 8})
+		up.want("and is answered", &codec.Pubcomp{ID: 8})
+
+		up.conn.Close()
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.wantIdle("an upstream that has kept its session is not asked again")
+	})
+}
+
+func TestPropertiesAreRelayed(t *testing.T) {
+	message := func(topic string) *codec.Publish {
+		p := publish(9, 1, topic, "x")
+		p.HasPayloadFormat, p.PayloadFormat = true, 1
+		p.HasMessageExpiry, p.MessageExpiry = true, 17
+		p.ContentType, p.ResponseTopic, p.CorrelationData = []byte("text"), []byte("answers/1"), []byte{1, 2}
+		p.User = []codec.UserProperty{{Name: []byte("a"), Value: []byte("1")}, {Name: []byte("a"), Value: []byte("2")}}
+		p.Retain, p.Dup = true, true
+		return p
+	}
+	play(t, Config{Up: []Rule{{"s/#", 1}}, Down: []Rule{{"c/#", 1}}, UpPrefix: "u/", DownPrefix: "d/"}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(message("s/1"))
+		up.want("up, all properties are carried", message("u/s/1"))
+		down := message("c/1")
+		down.SubscriptionIDs = []uint32{5}
+		up.send(down)
+		local.want("down as well, but for the subscription identifier, which is of one hop", message("d/c/1"))
+	})
+	play(t, Config{UpPrefix: "u/"}, func(t *testing.T, s *scene) {
+		s.b.version = version{old: true, since: time.Now()}
+		up := s.upstream(codec.V311)
+		up.send(&codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{})
+		local.send(message("s/1"))
+		p := publish(9, 1, "u/s/1", "x")
+		p.Retain, p.Dup = true, true
+		up.want("to an old upstream go none", p)
+	})
+}
+
+func TestFallsBack(t *testing.T) {
+	for name, refuse := range map[string]func(*peer){
+		"reason 0x84":       func(p *peer) { p.send(&codec.Connack{Code: codec.UnsupportedProtocolVersion, MaximumQoS: 2}) },
+		"return code 1":     func(p *peer) { p.conn.Write([]byte{0x20, 2, 0, 1}) },
+		"accepts as 3.1.1":  func(p *peer) { p.conn.Write([]byte{0x20, 2, 0, 0}) },
+		"hangs up":          func(*peer) {},
+		"return code, late": func(p *peer) { time.Sleep(9 * time.Second); p.conn.Write([]byte{0x20, 2, 0, 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Config{}, func(t *testing.T, s *scene) {
+				old := func() (up, local *peer) {
+					t.Helper()
+					up = s.upstream(codec.V311)
+					up.send(&codec.Connack{SessionPresent: true})
+					return up, s.local(100, &codec.Connack{})
+				}
+				up := s.upstream(codec.V5)
+				began := time.Now()
+				refuse(up)
+				up.conn.Close()
+				up, _ = old()
+				if waited := time.Since(began); waited > 9*time.Second {
+					t.Errorf("asked for 3.1.1 after %v, want at once", waited)
+				}
+				synctest.Wait()
+				if v := s.b.Status().Version; v != codec.V311 {
+					t.Errorf("Status().Version = %v", v)
+				}
+				up.conn.Close()
+				up, _ = old() // remembered
+
+				s.unreachable(true)
+				up.conn.Close()
+				time.Sleep(30 * time.Minute)
+				s.unreachable(false)
+				up, _ = old() // still, after failures to connect
+				s.unreachable(true)
+				up.conn.Close()
+				time.Sleep(31 * time.Minute)
+				s.unreachable(false)
+				up = s.upstream(codec.V5) // an hour later, asked for 5 again
+				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+				s.local(100, &codec.Connack{})
+				up.conn.Close()
+				s.connect(codec.Connack{SessionPresent: true})
+			})
+		})
+	}
+}
+
+func TestAnswersNeither(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		for range 3 {
+			up := s.upstream(codec.V5)
+			up.conn.Close()
+			up = s.upstream(codec.V311)
+			up.conn.Close()
+		}
+		up := s.upstream(codec.V5)
+		began := time.Now()
+		up.wantClosed("a CONNECT that is not answered")
+		if waited := time.Since(began); waited != patience {
+			t.Errorf("waited %v for a CONNACK, want %v", waited, patience)
+		}
+		up = s.upstream(codec.V5) // silence is no sign of an old server
+		up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+		s.local(100, &codec.Connack{})
+	})
+}
+
+func TestRefusal(t *testing.T) {
+	for _, test := range []struct {
+		code codec.ReasonCode
+		wait time.Duration // at least
+		log  string
+	}{
+		{codec.BadUserNameOrPassword, 30 * time.Second, "check the bridge's user name and password"},
+		{codec.ClientIdentifierNotValid, 30 * time.Second, "choose another"},
+		{codec.ServerMoved, 30 * time.Second, "elsewhere.example.com"},
+		{codec.ServerBusy, time.Second, "server busy"},
+	} {
+		t.Run(test.code.String(), func(t *testing.T) {
+			play(t, Config{}, func(t *testing.T, s *scene) {
+				up := s.upstream(codec.V5)
+				ack := codec.Connack{Code: test.code, MaximumQoS: 2}
+				if test.code == codec.ServerMoved {
+					ack.ServerReference = []byte("elsewhere.example.com")
+				}
+				refused := time.Now()
+				up.send(&ack)
+				s.upstream(codec.V5)
+				if waited := time.Since(refused); waited < test.wait || waited > time.Minute {
+					t.Errorf("tried again after %v, want %v to a minute", waited, test.wait)
+				}
+				if !strings.Contains(s.log.String(), test.log) {
+					t.Errorf("log does not say %q: %s", test.log, s.log)
+				}
+				var r *refusal
+				if err := s.b.Status().Err; !errors.As(err, &r) || r.code != test.code {
+					t.Errorf("Status().Err = %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestGatewayIsConnectedLast(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		s.unreachable(true)
+		time.Sleep(10 * time.Minute)
+		if len(s.locals) != 0 {
+			t.Error("connected to the gateway with the upstream out of reach")
+		}
+		s.unreachable(false)
+		up := s.upstream(codec.V5)
+		synctest.Wait()
+		if len(s.locals) != 0 {
+			t.Error("connected to the gateway before the upstream accepted")
+		}
+		up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2, ReceiveMaximum: 5})
+		local := s.local(5, &codec.Connack{})
+		up.conn.Close()
+		local.want("the gateway is left when the upstream is gone", &codec.Disconnect{})
+		local.wantClosed("and closed")
+	})
+}
+
+func TestKeepAlive(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		ack    codec.Connack
+		period time.Duration
+	}{
+		{"own", codec.Connack{}, 60 * time.Second},
+		{"server's", codec.Connack{HasServerKeepAlive: true, ServerKeepAlive: 20}, 20 * time.Second},
+		{"server wants none", codec.Connack{HasServerKeepAlive: true}, 60 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			play(t, Config{}, func(t *testing.T, s *scene) {
+				test.ack.SessionPresent = true
+				up, local := s.connect(test.ack)
+				for range 3 {
+					began := time.Now()
+					up.want("an idle bridge asks", &codec.Pingreq{})
+					if took := time.Since(began); took != test.period*3/4 {
+						t.Fatalf("PINGREQ after %v, want three quarters of %v", took, test.period)
+					}
+					up.send(&codec.Pingresp{})
+				}
+				// Messages up are proof enough towards the server, but prove nothing to us.
+				began := time.Now()
+				for range 3 {
+					time.Sleep(test.period / 5)
+					local.send(publish(0, 0, "sensors/1", ""))
+					up.want("a message", publish(0, 0, "sensors/1", ""))
+				}
+				up.want("nothing came for a while: ask", &codec.Pingreq{})
+				up.want("take leave of a dead line", &codec.Disconnect{})
+				if took := time.Since(began); took != test.period*3/2 {
+					t.Errorf("gave up after %v of silence, want one and a half of %v", took, test.period)
+				}
+				up.wantClosed("dead")
+				synctest.Wait()
+				if err := s.b.Status().Err; !errors.Is(err, errSilent) {
+					t.Errorf("Status().Err = %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestMissingPingresp(t *testing.T) {
+	play(t, Config{Down: []Rule{{"#", 0}}}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, _ := s.connect(codec.Connack{SessionPresent: true})
+		began := time.Now()
+		stop := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-time.After(time.Second):
+					up.conn.Write(publish(0, 0, "a", "").Append(nil, codec.V5))
+				case <-stop:
+					return
+				}
+			}
+		}()
+		up.want("asks although messages come", &codec.Pingreq{})
+		up.want("gives up", &codec.Disconnect{})
+		if took := time.Since(began); took != 135*time.Second {
+			t.Errorf("gave up after %v, want 45 s and one and a half minutes", took)
+		}
+		close(stop)
+		up.wantClosed("dead")
+		synctest.Wait()
+		if err := s.b.Status().Err; !errors.Is(err, errNoPong) {
+			t.Errorf("Status().Err = %v", err)
+		}
+	})
+}
+
+func TestMaximumQoS(t *testing.T) {
+	play(t, Config{Up: []Rule{{"#", 2}}, Down: []Rule{{"cmd", 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 1})
+		up.want("subscribes at what there is", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
+			{Filter: []byte("cmd"), QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 1},
+		}})
+		local.send(publish(1, 1, "a", ""), publish(2, 2, "b", ""), publish(3, 2, "c", ""))
+		up.want("QoS 2 goes as 1", publish(1, 1, "a", ""), publish(2, 1, "b", ""), publish(3, 1, "c", ""))
+		up.send(&codec.Puback{ID: 1}, &codec.Puback{ID: 2}, &codec.Puback{ID: 3, Code: codec.NotAuthorized})
+		local.want("each in its own steps", &codec.Puback{ID: 1}, &codec.Pubrec{ID: 2}, &codec.Pubrec{ID: 3, Code: codec.NotAuthorized})
+		local.send(&codec.Pubrel{ID: 2})
+		local.want("the last step has no counterpart", &codec.Pubcomp{ID: 2})
+		up.wantIdle("and does not go up")
+
+		local.send(publish(2, 1, "d", ""))
+		up.want("the identifier is free", publish(2, 1, "d", ""))
+		up.send(&codec.Puback{ID: 2})
+		local.want("for QoS 1 as well", &codec.Puback{ID: 2})
+		if st := s.b.Status(); st.Lowered != 2 || st.Refused != 1 {
+			t.Errorf("Status() = %+v, want 2 lowered and 1 refused", st)
+		}
+	})
+	play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 0})
+		local.send(publish(1, 1, "a", ""), publish(2, 2, "b", ""))
+		up.want("all goes as QoS 0", publish(0, 0, "a", ""), publish(0, 0, "b", ""))
+		local.want("answered here", &codec.Puback{ID: 1}, &codec.Pubrec{ID: 2})
+		local.send(&codec.Pubrel{ID: 2})
+		local.want("to the end", &codec.Pubcomp{ID: 2})
+	})
+}
+
+func TestWhatUpstreamCannotTake(t *testing.T) {
+	long := strings.Repeat("x", 65535)
+	play(t, Config{Up: []Rule{{"#", 2}}, UpPrefix: "site7/"}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 100, NoRetain: true})
+		large := strings.Repeat("y", 100)
+		fits := strings.Repeat("y", 100-2-2-len("site7/a")-2-1)
+		retained := publish(6, 1, "a", "")
+		retained.Retain = true
+		local.send(publish(1, 1, long, ""), publish(2, 2, "a", large), publish(0, 0, "a", large), publish(3, 1, "a", large),
+			publish(4, 2, long, ""), publish(5, 1, "a", fits+"y"), publish(5, 1, "a", fits), retained)
+		local.want("what can never go is refused, and the queue goes on",
+			&codec.Puback{ID: 1, Code: codec.TopicNameInvalid}, &codec.Pubrec{ID: 2, Code: codec.ImplementationSpecificError},
+			&codec.Puback{ID: 3, Code: codec.ImplementationSpecificError}, &codec.Pubrec{ID: 4, Code: codec.TopicNameInvalid},
+			&codec.Puback{ID: 5, Code: codec.ImplementationSpecificError})
+		up.want("the last that fits, and one without RETAIN", publish(5, 1, "site7/a", fits), publish(6, 1, "site7/a", ""))
+		if st := s.b.Status(); st.TooLong != 2 || st.TooLarge != 4 || st.Unretained != 1 || st.Up != 2 {
+			t.Errorf("Status() = %+v", st)
+		}
+		if n := strings.Count(s.log.String(), "larger than upstream takes"); n != 1 {
+			t.Errorf("logged %d times, want once for all of a kind", n)
+		}
+	})
+}
+
+func TestWhatTheGatewayCannotTake(t *testing.T) {
+	long, large := strings.Repeat("x", 65535), strings.Repeat("y", 100)
+	for _, v := range []codec.Version{codec.V5, codec.V311} {
+		t.Run(v.String(), func(t *testing.T) {
+			play(t, Config{Down: []Rule{{"#", 2}}, DownPrefix: "cloud/"}, func(t *testing.T, s *scene) {
+				s.b.subscribed = true
+				s.b.version = version{old: v != codec.V5, since: time.Now()}
+				up := s.upstream(v)
+				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+				local := s.local(100, &codec.Connack{MaximumPacketSize: 100})
+				up.send(publish(1, 1, long, ""), publish(2, 2, "a", large), publish(0, 0, "a", large), publish(3, 1, "a", "b"))
+				local.want("what fits", publish(3, 1, "cloud/a", "b"))
+				up.want("what can never be taken is refused",
+					&codec.Puback{ID: 1, Code: codec.TopicNameInvalid}, &codec.Pubrec{ID: 2, Code: codec.ImplementationSpecificError})
+				if v != codec.V5 {
+					up.send(&codec.Pubrel{ID: 2})
+					up.want("an old upstream did not see that", &codec.Pubcomp{ID: 2})
+				}
+				up.send(publish(2, 2, "a", "b"))
+				local.want("the identifier is free", publish(2, 2, "cloud/a", "b"))
+				local.send(&codec.Pubrec{ID: 2})
+				up.want("as ever", &codec.Pubrec{ID: 2})
+				up.send(&codec.Pubrel{ID: 2})
+				local.want("as ever", &codec.Pubrel{ID: 2})
+			})
+		})
+	}
+}
+
+func TestLostUpstreamSession(t *testing.T) {
+	play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		up.send(publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"))
+		local.want("three", publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"))
+		local.send(&codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
+		up.want("received", &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
+		up.conn.Close()
+
+		up, local = s.connect(codec.Connack{})
+		<-up.got // SUBSCRIBE
+		local.want("what the old session left is released", &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4})
+		go up.conn.Write(publish(3, 2, "a", "new").Append(nil, codec.V5))
+		local.wantIdle("a new message waits for that")
+		local.send(&codec.Pubcomp{ID: 3})
+		up.conn.Close()
+		<-local.got // DISCONNECT
+		local.wantClosed("")
+
+		up, local = s.connect(codec.Connack{SessionPresent: true})
+		<-up.got // SUBSCRIBE, not yet answered
+		local.want("begun anew, when not finished", &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4})
+		go up.conn.Write(publish(3, 2, "a", "new").Append(nil, codec.V5))
+		local.send(&codec.Pubcomp{ID: 3, Code: codec.PacketIdentifierNotFound}, &codec.Pubcomp{ID: 4})
+		local.want("the new message", publish(3, 2, "a", "new"))
+		up.wantIdle("the upstream hears nothing of all that")
+		local.send(&codec.Pubrec{ID: 3})
+		up.want("the new one", &codec.Pubrec{ID: 3})
+		up.send(&codec.Pubrel{ID: 3})
+		local.want("the new one", &codec.Pubrel{ID: 3})
+		local.send(&codec.Pubcomp{ID: 3})
+		up.want("the new one", &codec.Pubcomp{ID: 3})
+	})
+}
+
+func TestLostUpstreamSessionAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, Config{Down: []Rule{{"#", 2}}})
+		s.b.known = false
+		go s.b.Run(t.Context())
+		_, local := s.connect(codec.Connack{})
+		for id := 1; id <= 65535; id++ {
+			local.want("nobody knows what is left: all are released", &codec.Pubrel{ID: uint16(id)})
+			local.send(&codec.Pubcomp{ID: uint16(id), Code: codec.PacketIdentifierNotFound})
+		}
+		synctest.Wait()
+		local.conn.Close()
+		_, local = s.connect(codec.Connack{})
+		local.wantIdle("from then on it is known")
+	})
+}
+
+func TestOldUpstreamHasNoReceiveMaximum(t *testing.T) {
+	play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		s.b.version = version{old: true, since: time.Now()}
+		up := s.upstream(codec.V311)
+		up.send(&codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{ReceiveMaximum: 3})
+		for id := uint16(1); id <= 9; id++ {
+			up.send(publish(id, 1+byte(id%2), "a", fmt.Sprint(id)))
+		}
+		message := func(id uint16) *codec.Publish { return publish(id, 1+byte(id%2), "a", fmt.Sprint(id)) }
+		local.want("as many as the gateway takes", message(1), message(2), message(3))
+		local.wantIdle("the others wait")
+		local.send(&codec.Pubrec{ID: 1})
+		local.wantIdle("PUBREC is not the end")
+		local.send(&codec.Puback{ID: 2})
+		local.want("one more", message(4))
+		up.send(&codec.Pubrel{ID: 1})
+		local.want("steps of earlier ones overtake", &codec.Pubrel{ID: 1})
+		local.send(&codec.Pubcomp{ID: 1}, &codec.Pubrec{ID: 3, Code: codec.QuotaExceeded}, &codec.Puback{ID: 4})
+		local.want("three more, in order", message(5), message(6), message(7))
+		up.send(publish(0, 0, "a", "QoS 0"))
+		local.want("QoS 0 need not wait", publish(0, 0, "a", "QoS 0"))
+		local.send(&codec.Puback{ID: 6}, &codec.Puback{ID: 77}, &codec.Puback{ID: 6})
+		local.want("an acknowledgement counts once", message(8))
+		local.wantIdle("")
+		if st := s.b.Status(); st.Declined != 1 {
+			t.Errorf("Status() = %+v, want 1 declined", st)
+		}
+	})
+}
+
+func TestLeave(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		synctest.Wait()
+		s.leave()
+		up.want("the upstream is left in order, so that it publishes no will", &codec.Disconnect{})
+		local.want("and so is the gateway", &codec.Disconnect{})
+		up.wantClosed("at once")
+		local.wantClosed("at once")
+	})
+}
+
+func TestMalformed(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		up, _ := s.connect(codec.Connack{SessionPresent: true})
+		up.conn.Write([]byte{0x36, 3, 0, 1, 'a'}) // QoS 3
+		up.want("the upstream is told", &codec.Disconnect{Code: codec.MalformedPacket})
+		up.wantClosed("and left")
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.send(&codec.Disconnect{Code: codec.SessionTakenOver})
+		synctest.Wait()
+		if log := s.log.String(); !strings.Contains(log, "another client uses the same client identifier") {
+			t.Errorf("log has no hint: %s", log)
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	var b backoff
+	last, most := time.Duration(0), time.Duration(0)
+	for i := range 2000 {
+		wait := b.next(0, false)
+		if wait < time.Second || wait > time.Minute || wait > max(time.Second, 3*last) {
+			t.Fatalf("wait %d is %v after %v", i, wait, last)
+		}
+		last, most = wait, max(most, wait)
+	}
+	if most < 50*time.Second {
+		t.Errorf("the longest of 2000 waits is %v", most)
+	}
+	if wait := b.next(time.Minute, false); wait != time.Second {
+		t.Errorf("waits %v after a stable minute, want 1 s", wait)
+	}
+	for range 1000 {
+		if wait := b.next(0, true); wait < 30*time.Second || wait > time.Minute {
+			t.Fatalf("waits %v after a refusal that stays", wait)
+		}
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	u, _ := url.Parse("http://joe:secret@example.com")
+	_, err := New(Config{
+		URL: u, Up: []Rule{{"a/#/b", 1}, {"$share/g/a", 1}}, Down: []Rule{{"b", 3}}, UpPrefix: "a/+/", KeepAlive: time.Millisecond,
+	})
+	for _, want := range []string{"no name", `scheme "http"`, "no client identifier", "a/#/b", "shared", "QoS 3", "prefix", "keep alive", "gateway"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not name %q: %v", want, err)
+		}
+	}
+	u, _ = url.Parse("mqtt://joe:secret@example.com")
+	dial := func() io.ReadWriteCloser { return nil }
+	if _, err := New(Config{Name: "n", ClientID: "c", URL: u, Up: []Rule{{"#", 1}}, Dial: dial}); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("password in the URL: %v", err)
+	}
+}

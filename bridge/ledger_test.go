@@ -1,0 +1,299 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/codec"
+)
+
+// A side is a server with one session that outlives connections: the gateway or
+// the upstream. It has messages to send to the bridge and writes down what it
+// gets from it. Its conduct is section 4.3 and 4.4 of the specification.
+type side struct {
+	version    codec.Version // the latest it takes
+	receiveMax int           // of the bridge
+	cut        func() bool   // whether to break the connection now
+
+	mu       sync.Mutex // guards what follows
+	conn     net.Conn
+	lost     bool // the session, with the next connection
+	queue    []codec.Publish
+	inFlight []flight        // in the order sent
+	nextID   uint16          // the last one given
+	received map[uint16]bool // QoS 2 identifiers not yet released
+	ledger   []string        // payloads that have arrived, in order
+	orphans  int             // PUBREL for what is not there
+}
+
+type flight struct {
+	p        codec.Publish
+	released bool // PUBREC came
+}
+
+// serve plays one connection.
+func (s *side) serve(conn net.Conn) {
+	s.mu.Lock()
+	if s.conn != nil {
+		s.conn.Close() // take-over
+	}
+	s.conn = conn
+	s.mu.Unlock()
+
+	d, v, out := codec.Decoder{}, codec.Version(0), make(chan []byte, 100)
+	go func() {
+		defer conn.Close()
+		for b := range out {
+			if _, err := conn.Write(b); err != nil {
+				conn.Close()
+				for range out {
+				}
+			}
+		}
+	}()
+	defer close(out) // what is in it is still written
+	var buf []byte
+	chunk := make([]byte, 4096)
+	for {
+		n, err := conn.Read(chunk)
+		if err != nil {
+			return
+		}
+		buf = append(buf, chunk[:n]...)
+		for {
+			p, n, err := d.Next(buf, v, 0)
+			if err != nil {
+				panic(err)
+			}
+			if p == nil {
+				break
+			}
+			buf = buf[n:]
+			if s.cut() {
+				conn.Close() // before it took effect
+				return
+			}
+			if c, ok := p.(*codec.Connect); ok {
+				v = c.Version
+				if v > s.version {
+					out <- []byte{0x20, 2, 0, 1}
+					return
+				}
+			}
+			s.mu.Lock()
+			if s.conn != conn {
+				s.mu.Unlock()
+				return
+			}
+			answer := s.handle(p, v)
+			s.mu.Unlock()
+			if s.cut() {
+				conn.Close() // after it took effect, before it is answered
+				return
+			}
+			if len(answer) > 0 {
+				out <- answer
+			}
+		}
+	}
+}
+
+func (s *side) handle(p codec.Packet, v codec.Version) (answer []byte) {
+	add := func(p codec.Packet) { answer = p.Append(answer, v) }
+	switch p := p.(type) {
+	case *codec.Connect:
+		present := !s.lost
+		if s.lost {
+			s.lost = false
+			clear(s.received)
+			for i := range s.inFlight { // a careful server sends them again, as new
+				s.inFlight[i].released = false
+				s.nextID = uint16(i + 1)
+				s.inFlight[i].p.ID = s.nextID
+			}
+		}
+		ack := &codec.Connack{SessionPresent: present, MaximumQoS: 2}
+		if v == codec.V5 {
+			ack.ReceiveMaximum = uint16(s.receiveMax)
+			s.receiveMax = min(s.receiveMax, int(p.ReceiveMaximum))
+		}
+		add(ack)
+		for _, f := range s.inFlight {
+			if f.released {
+				add(&codec.Pubrel{ID: f.p.ID})
+			} else {
+				f.p.Dup = present
+				add(&f.p)
+			}
+		}
+	case *codec.Subscribe:
+		add(&codec.Suback{ID: p.ID, Codes: []codec.ReasonCode{2}})
+	case *codec.Publish:
+		if p.QoS < 2 || !s.received[p.ID] {
+			s.ledger = append(s.ledger, string(p.Payload))
+		}
+		if p.QoS == 2 {
+			s.received[p.ID] = true
+			add(&codec.Pubrec{ID: p.ID})
+		} else {
+			add(&codec.Puback{ID: p.ID})
+		}
+	case *codec.Pubrel:
+		if !s.received[p.ID] {
+			s.orphans++
+		}
+		delete(s.received, p.ID)
+		add(&codec.Pubcomp{ID: p.ID})
+	case *codec.Pubrec:
+		if i := s.flight(p.ID); i >= 0 {
+			s.inFlight[i].released = true
+		}
+		add(&codec.Pubrel{ID: p.ID})
+	case *codec.Puback:
+		s.done(p.ID)
+	case *codec.Pubcomp:
+		s.done(p.ID)
+	}
+	for len(s.queue) > 0 && len(s.inFlight) < s.receiveMax {
+		next := s.queue[0]
+		s.queue = s.queue[1:]
+		for next.ID = s.nextID%20 + 1; s.flight(next.ID) >= 0; next.ID = next.ID%20 + 1 {
+		}
+		s.nextID = next.ID
+		s.inFlight = append(s.inFlight, flight{p: next})
+		add(&next)
+	}
+	return answer
+}
+
+func (s *side) flight(id uint16) int {
+	return slices.IndexFunc(s.inFlight, func(f flight) bool { return f.p.ID == id })
+}
+
+func (s *side) done(id uint16) {
+	if i := s.flight(id); i >= 0 {
+		s.inFlight = slices.Delete(s.inFlight, i, i+1)
+	}
+}
+
+// check compares the ledger with n messages sent. Even ones were sent at QoS 2.
+func (s *side) check(t *testing.T, name string, n int, exactlyOnce bool) {
+	t.Helper()
+	times := make([]int, n)
+	highest := [3]int{1: -1, 2: -1}
+	for _, payload := range s.ledger {
+		i, _ := strconv.Atoi(payload)
+		qos := 2 - i%2
+		if times[i]++; times[i] == 1 {
+			if i < highest[qos] {
+				t.Errorf("%s: message %d at QoS %d first came after %d", name, i, qos, highest[qos])
+			}
+			highest[qos] = i
+		}
+	}
+	for i, n := range times {
+		switch {
+		case n == 0:
+			t.Errorf("%s: message %d is lost", name, i)
+		case n > 1 && i%2 == 0 && exactlyOnce:
+			t.Errorf("%s: message %d at QoS 2 came %d times", name, i, n)
+		}
+	}
+}
+
+// TestLedger relays messages at QoS 1 and 2 in both directions while
+// connections break between any two steps, and counts what arrives.
+func TestLedger(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		version codec.Version
+		forgets bool // the upstream loses its session now and then
+	}{
+		{"MQTT 5", codec.V5, false},
+		{"MQTT 3.1.1", codec.V311, false},
+		{"MQTT 5, session lost", codec.V5, true},
+		{"MQTT 3.1.1, session lost", codec.V311, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for seed := range uint64(40) {
+				synctest.Test(t, func(t *testing.T) { testLedger(t, seed, test.version, test.forgets) })
+				if t.Failed() {
+					t.Fatalf("with seed %d", seed)
+				}
+			}
+		})
+	}
+}
+
+func testLedger(t *testing.T, seed uint64, v codec.Version, forgets bool) {
+	const n = 60
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 1))
+	cuts := 0
+	odds := func(of int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.IntN(of) == 0
+	}
+	cut := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if cuts < 40 && r.IntN(25) == 0 {
+			cuts++
+			return true
+		}
+		return false
+	}
+	gateway := &side{version: codec.V5, receiveMax: 10, cut: cut, received: map[uint16]bool{}}
+	upstream := &side{version: v, receiveMax: 10, cut: cut, received: map[uint16]bool{}, lost: true}
+	for i := range n {
+		gateway.queue = append(gateway.queue, *publish(0, byte(2-i%2), "sensors/1", fmt.Sprint(i)))
+		upstream.queue = append(upstream.queue, *publish(0, byte(2-i%2), "cmd/1", fmt.Sprint(i)))
+	}
+
+	s := newScene(t, Config{Up: []Rule{{"sensors/#", 2}}, Down: []Rule{{"cmd/#", 2}}})
+	s.b.log = slog.New(slog.DiscardHandler)
+	s.b.cfg.Dial = func() io.ReadWriteCloser {
+		ours, theirs := net.Pipe()
+		go gateway.serve(theirs)
+		return ours
+	}
+	s.b.dial = func(context.Context) (io.ReadWriteCloser, error) {
+		ours, theirs := net.Pipe()
+		if forgets && odds(4) {
+			upstream.mu.Lock()
+			upstream.lost = true
+			upstream.mu.Unlock()
+		}
+		go upstream.serve(theirs)
+		return ours, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.b.Run(ctx) }()
+	time.Sleep(time.Hour) // of fake time: forty reconnects take less than half of it
+	cancel()
+	<-done
+	synctest.Wait()
+
+	upstream.check(t, "up", n, !forgets)
+	gateway.check(t, "down", n, !forgets)
+	for name, side := range map[string]*side{"gateway": gateway, "upstream": upstream} {
+		if len(side.queue) > 0 || len(side.inFlight) > 0 || len(side.received) > 0 {
+			t.Errorf("%s still has %d queued, %d in flight, %d to be released", name, len(side.queue), len(side.inFlight), len(side.received))
+		}
+	}
+	if cuts < 10 {
+		t.Errorf("only %d cuts", cuts)
+	}
+}
