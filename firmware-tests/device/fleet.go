@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"sluice/codec"
@@ -35,7 +36,9 @@ func Drain(ctx context.Context, limit time.Duration, fleet []*Sensor, ledgers ..
 		unfinished, missing := 0, 0
 		var examples []string
 		for _, s := range fleet {
-			unfinished += s.Unfinished()
+			list := s.Unfinished()
+			unfinished += len(list)
+			examples = append(examples, list...)
 		}
 		for _, l := range ledgers {
 			list, total := l.Missing(5)
@@ -46,7 +49,8 @@ func Drain(ctx context.Context, limit time.Duration, fleet []*Sensor, ledgers ..
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("after %s: %d handshakes unfinished, %d acknowledged messages not arrived %q", limit, unfinished, missing, examples)
+			return fmt.Errorf("after %s: %d handshakes unfinished, %d acknowledged messages not arrived:\n\t%s",
+				limit, unfinished, missing, strings.Join(examples[:min(10, len(examples))], "\n\t"))
 		}
 		pause(ctx, 20*time.Millisecond)
 	}

@@ -66,11 +66,21 @@ func (s *Sensor) Stop() {
 	s.stopped = true
 }
 
-// Unfinished is the number of messages sent and not acknowledged to the end.
-func (s *Sensor) Unfinished() int {
+// Unfinished lists the messages sent and not acknowledged to the end.
+func (s *Sensor) Unfinished() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.flying)
+	var list []string
+	for _, f := range s.flying {
+		waits := "PUBACK"
+		if f.received {
+			waits = "PUBCOMP"
+		} else if s.Source.QoS == 2 {
+			waits = "PUBREC"
+		}
+		list = append(list, fmt.Sprintf("sensor %d (%v) waits for %s of message %d", s.Source.Sensor, s.Version, waits, f.n))
+	}
+	return list
 }
 
 func (s *Sensor) hangUp() {
