@@ -1,0 +1,37 @@
+# make            build bin/sluice
+# make run        build it and run it with safe defaults, the data in ./data
+# make demo       the whole job in a minute: sensors, gateway, a cluster that fails
+# make test       all tests, those of the gateway with the race detector
+# make check      formatting, vet, staticcheck, a few seconds of each fuzz target
+# make bench      benchmarks
+# make firmware   the tests that use the built gateway only, all of them
+# make release    dist/: every platform, reproducible, with sizes and checksums
+# make test-arm   tests of codec, store and gateway for ARM, under QEMU
+
+.PHONY: build run demo test check bench firmware release test-arm
+build:
+	deploy/build.sh bin/sluice
+
+run: build
+	bin/sluice
+
+demo:
+	cd firmware-tests && go run ./demo
+
+test:
+	deploy/test.sh
+
+check:
+	deploy/check.sh
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+firmware:
+	cd firmware-tests && go test -count=1 ./...
+
+release:
+	deploy/release.sh dist
+
+test-arm:
+	deploy/test-arm.sh

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# test.sh: the tests of the gateway, with the race detector, which needs a C
+# compiler; then those in firmware-tests, which run the built gateway.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+race=(env CGO_ENABLED=1 go test -race)
+if ! command -v "$(go env CC)" >/dev/null && ! deploy/apt.sh gcc libc6-dev; then
+	echo "no C compiler: testing without the race detector" >&2
+	race=(go test)
+fi
+"${race[@]}" ./...
+cd firmware-tests
+go test ./...
