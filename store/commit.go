@@ -214,17 +214,18 @@ func (db *DB) commit(b *batch) bool {
 // ops returns the commands of b with their values as they are on disk.
 func (db *DB) ops(b *batch) []op {
 	ops := make([]op, 0, len(b.chunks)+len(b.changes))
-	for _, c := range b.chunks {
-		key := queueKey(c.id, c.first)
-		putHeader(db.seed, key, c.data)
-		ops = append(ops, op{key: key, value: freeze(c.data)})
-	}
 	for key, c := range b.changes {
 		if c.del {
 			ops = append(ops, op{key: key, del: true})
 		} else {
 			ops = append(ops, op{key: key, value: encode(db.seed, key, c.value)})
 		}
+	}
+	// After the changes: a queue that was removed and begins anew uses the keys that are deleted.
+	for _, c := range b.chunks {
+		key := queueKey(c.id, c.first)
+		putHeader(db.seed, key, c.data)
+		ops = append(ops, op{key: key, value: freeze(c.data)})
 	}
 	return ops
 }

@@ -33,7 +33,7 @@ func openGeneration(path string) (*generation, error) {
 	}
 	g := &generation{bunt: bunt, file: file}
 	var cfg buntdb.Config
-	if err := bunt.ReadConfig(&cfg); err == nil {
+	if err = bunt.ReadConfig(&cfg); err == nil {
 		cfg.SyncPolicy = buntdb.Never
 		cfg.AutoShrinkDisabled = true
 		err = bunt.SetConfig(cfg)

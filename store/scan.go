@@ -165,10 +165,10 @@ func (s *scanner) length(off int64, limit int) (n int, next int64, v verdict) {
 		case i == 2 && line[1] == '0' && b != '\r':
 			return 0, off, garbage
 		case i > 0 && b >= '0' && b <= '9':
-			n = n*10 + int(b-'0')
-			if n > limit {
+			if n > (limit-int(b-'0'))/10 { // not after, for int may have 32 bits
 				return 0, off, garbage
 			}
+			n = n*10 + int(b-'0')
 		case i > 1 && b == '\r':
 			if i+1 == len(line) {
 				return 0, off, torn

@@ -1,0 +1,245 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// timed opens a store in the bubble and returns how long after now each commit comes.
+func timed(t *testing.T, cfg Config, f func(r *rig)) (at []time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		fakeReserve(t, dir)
+		var start time.Time
+		var db *DB
+		var last uint64
+		cfg.Dir = dir
+		cfg.Committed = func(epoch uint64) {
+			last = epoch
+			at = append(at, time.Since(start))
+		}
+		db, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start = time.Now()
+		f(&rig{DB: db, t: t, dir: dir})
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(at) > 0 && db.Epoch() != last+1 {
+			t.Errorf("epoch is %d, the last committed %d", db.Epoch(), last)
+		}
+		n := len(at)
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		at = at[:n]
+		time.Sleep(time.Second) // for BuntDB to notice
+	})
+	return at
+}
+
+func TestUrgency(t *testing.T) {
+	const ms = time.Millisecond
+	tests := []struct {
+		name string
+		do   func(r *rig)
+		want string
+	}{
+		{"now", func(r *rig) { r.Set("a", "", Now) }, "[0s]"},
+		{"soon", func(r *rig) { r.Set("a", "", Soon) }, "[20ms]"},
+		{"lazy", func(r *rig) { r.Set("a", "", Lazy) }, "[1s]"},
+		{"soon, counted from the first", func(r *rig) {
+			r.Set("a", "", Soon)
+			time.Sleep(15 * ms)
+			r.Set("b", "", Soon)
+		}, "[20ms]"},
+		{"now takes all along", func(r *rig) {
+			r.Set("a", "", Lazy)
+			time.Sleep(100 * ms)
+			r.Set("b", "", Soon)
+			time.Sleep(10 * ms)
+			r.Set("c", "", Now)
+		}, "[110ms]"},
+		{"soon takes lazy along", func(r *rig) {
+			r.Set("a", "", Lazy)
+			time.Sleep(100 * ms)
+			r.Set("b", "", Soon)
+			time.Sleep(500 * ms)
+			r.Set("c", "", Lazy)
+		}, "[120ms 1.6s]"},
+		{"lazy does not delay", func(r *rig) {
+			r.Set("a", "", Soon)
+			r.Set("b", "", Lazy)
+		}, "[20ms]"},
+		{"a queue", func(r *rig) {
+			q := r.Queue(1)
+			q.Append([]byte("x"), Now)
+			time.Sleep(100 * ms)
+			q.Done(1) // lazy
+		}, "[0s 1.1s]"},
+		{"a queue, removed", func(r *rig) {
+			q := r.Queue(1)
+			q.Append([]byte("x"), Now)
+			time.Sleep(100 * ms)
+			q.Remove()
+		}, "[0s 1.1s]"},
+		{"nothing", func(r *rig) {
+			r.Queue(1).Skip()
+			r.Queue(2).Remove()
+		}, "[]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			at := timed(t, Config{Sync: Never, Linger: 20 * ms}, test.do)
+			if got := fmt.Sprint(at); got != test.want {
+				t.Errorf("commits come after %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestSync(t *testing.T) {
+	for sync, want := range map[Sync]string{
+		Always:   "[0s 300ms 2s]",
+		Interval: "[1s 3s]", // one for two batches
+		Never:    "[]",
+	} {
+		var syncs []time.Duration
+		var start time.Time
+		timed(t, Config{Sync: sync, fault: func(step string) error {
+			if step == "fsync" {
+				syncs = append(syncs, time.Since(start))
+			}
+			return nil
+		}}, func(r *rig) {
+			start = time.Now()
+			r.Set("a", "", Now)
+			time.Sleep(300 * time.Millisecond)
+			r.Set("b", "", Now)
+			time.Sleep(1700 * time.Millisecond)
+			r.Set("c", "", Now)
+		})
+		syncs = syncs[:len(syncs)-1] // by Close
+		if got := fmt.Sprint(syncs); got != want {
+			t.Errorf("%v: fsyncs come after %s, want %s", sync, got, want)
+		}
+	}
+}
+
+// While a slow fsync runs nobody waits, and all that is staged meanwhile becomes one batch.
+func TestSlowSync(t *testing.T) {
+	at := timed(t, Config{fault: func(step string) error {
+		if step == "fsync" {
+			time.Sleep(100 * time.Millisecond)
+		}
+		return nil
+	}}, func(r *rig) {
+		start := time.Now()
+		q := r.Queue(1)
+		q.Append([]byte("x"), Now)
+		time.Sleep(10 * time.Millisecond)
+		for range 50 {
+			q.Append([]byte("x"), Now)
+			r.Set("a", "b", Now)
+			q.Done(q.First())
+			q.Record(q.First())
+			time.Sleep(time.Millisecond)
+		}
+		if d := time.Since(start); d != 60*time.Millisecond {
+			t.Errorf("staging took %v, want 60 ms", d)
+		}
+	})
+	if got, want := fmt.Sprint(at), "[100ms 200ms]"; got != want {
+		t.Errorf("commits come after %s, want %s", got, want)
+	}
+}
+
+// The clock stands still while the program is down.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		fakeReserve(t, dir)
+		for i := range 3 {
+			db, err := Open(Config{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := db.Clock(), time.Duration(i)*7*time.Second; got != want {
+				t.Errorf("opened at %v, want %v", got, want)
+			}
+			time.Sleep(7 * time.Second)
+			db.Close()
+			time.Sleep(time.Hour)
+		}
+		// Without Close it goes on from the last commit.
+		db, err := Open(Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		db.Set("a", "b", Lazy)
+		time.Sleep(10 * time.Second)
+		killed := snapshot(t, dir)
+		db.Close()
+		fakeReserve(t, killed)
+		db, err = Open(Config{Dir: killed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := db.Clock(), 27*time.Second; got != want {
+			t.Errorf("after a kill it is %v, want %v", got, want)
+		}
+		db.Close()
+		time.Sleep(time.Second)
+	})
+}
+
+// What is done, or set and deleted, before it comes to the disk does not come to it.
+func TestElision(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Linger: time.Hour, fault: func(step string) error {
+		if step != "write" { // that may be a transaction which changes nothing: see the size
+			t.Errorf("there is a %s", step)
+		}
+		return nil
+	}})
+	before := size(t, dir)
+	a, b := r.Queue(1), r.Queue(2)
+	for i := range 1000 {
+		rec := make([]byte, 300)
+		seq := a.Append(rec, Soon)
+		b.Append(rec, Soon)
+		if i%3 == 0 {
+			b.Skip()
+		}
+		r.Set("id", "x", Soon)
+		r.Delete("id", Soon)
+		a.Done(seq)
+	}
+	b.Remove()
+	r.commit()
+	if after := size(t, dir); after != before {
+		t.Errorf("the file grew by %d bytes", after-before)
+	}
+	r.cfg.fault = nil
+	// Of a batch that is half done the other half is written.
+	for range 100 {
+		a.Append(make([]byte, 100), Soon)
+	}
+	for seq := a.First(); seq < a.Next(); seq += 2 {
+		a.Done(seq)
+	}
+	r.commit()
+	if grown := size(t, dir) - before; grown < 50*101 || grown > 50*102+200 {
+		t.Errorf("50 records of 100 bytes took %d", grown)
+	}
+	if _, ok := a.Record(a.Next() - 2); ok {
+		t.Error("a record is there that is done")
+	}
+	if _, ok := a.Record(a.Next() - 1); !ok {
+		t.Error("a record is not there that waits")
+	}
+}
