@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +121,8 @@ type listener struct {
 
 func (l *loop) wake() {
 	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
-		one := [8]byte{0: 1, 7: 1} // not 0 in either byte order
+		var one [8]byte // it is never read, only ever larger: 2^64 wakings fit in
+		binary.NativeEndian.PutUint64(one[:], 1)
 		unix.Write(l.eventf, one[:])
 	}
 }

@@ -134,3 +134,18 @@ func TestOneWriteForARound(t *testing.T) {
 	c.Write([]byte("hello"))
 	want(t, "one frame", c.r, []byte("\x82\x05hello"))
 }
+
+// A loop is woken from elsewhere as often as it takes: each waking is one more on a
+// counter of the kernel's that refuses to overflow.
+func TestWokenOften(t *testing.T) {
+	opened := make(chan *Conn, 1)
+	tr := start(t, Config{Loops: 1}, &recorder{open: func(c *Conn) { opened <- c }})
+	nc := dialTCP(t, listen(t, tr, "tcp"))
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	c := <-opened
+	for i := range 2000 {
+		send(c, []byte{byte(i)})
+		want(t, "what was sent while the loop slept", nc, []byte{byte(i)})
+	}
+}
