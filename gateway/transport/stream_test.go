@@ -55,8 +55,8 @@ func TestPipeReadsWhileWriting(t *testing.T) {
 		}})
 		for range 10 {
 			c.Write([]byte("x"))
+			synctest.Wait()
 		}
-		synctest.Wait()
 		if n != 10 {
 			t.Errorf("%d bytes were read", n)
 		}
