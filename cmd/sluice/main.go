@@ -152,6 +152,9 @@ func (c *command) serve(ctx context.Context) error {
 }
 
 func (c *command) version(context.Context) error {
+	if _, err := c.parse(c.flags("version"), 0); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(c.stdout, versionLine())
 	return err
 }
