@@ -341,7 +341,11 @@ func (db *DB) fsync(f *os.File) error {
 }
 
 // lastEpoch is the epoch of the last batch that was taken.
-func (db *DB) lastEpoch() uint64 { return db.Epoch() - 1 }
+func (db *DB) lastEpoch() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.epoch - 1
+}
 
 func (db *DB) fault(step string) error {
 	if db.cfg.fault == nil {

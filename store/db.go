@@ -266,11 +266,15 @@ func (db *DB) want(when Urgency) {
 	}
 }
 
-// Epoch returns the number of the batch that is being staged:
-// what was staged before this call is durable once Committed came with this number or a greater one.
+// Epoch returns the number of the batch that holds what was staged last, be it staged still, on its way or committed:
+// all of it is durable once Committed came with this number or a greater one. It is never the number of an empty batch,
+// for which nobody might come.
 func (db *DB) Epoch() uint64 {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	if db.urgency == 0 {
+		return db.epoch - 1
+	}
 	return db.epoch
 }
 
