@@ -10,9 +10,10 @@ import (
 // are given back when the last of its records is done, so a chunk must not be too large.
 const maxChunk = 64 << 10
 
-// smallChunk: the tail chunk is written again with the new records as long as it is smaller than this.
-// A trickle of single records so costs memory for few items instead of many, and flash writes whole pages anyway.
-const smallChunk = 2 << 10
+// smallChunk: the tail chunk is written again with the new records as long as it is smaller than this, in bytes.
+// A trickle of records of 64 bytes, each committed alone, so costs 84 bytes of memory a record instead of 185, and 395 bytes
+// of file instead of 167. With 2 KiB it is 76 and 1,175: not worth it.
+const smallChunk = 512
 
 // A chunk holds consecutive records of one queue, as they are on disk:
 //
