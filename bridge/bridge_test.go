@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -206,6 +207,7 @@ func TestRefusal(t *testing.T) {
 func TestGatewayIsConnectedLast(t *testing.T) {
 	play(t, Config{}, func(t *testing.T, s *scene) {
 		s.unreachable(true)
+		s.start()
 		time.Sleep(10 * time.Minute)
 		if len(s.locals) != 0 {
 			t.Error("connected to the gateway with the upstream out of reach")
@@ -254,6 +256,9 @@ func TestKeepAlive(t *testing.T) {
 					up.want("a message", publish(0, 0, "sensors/1", ""))
 				}
 				up.want("nothing came for a while: ask", &codec.Pingreq{})
+				if took := time.Since(began); took != test.period*3/4 {
+					t.Errorf("PINGREQ after %v of silence, want three quarters of %v", took, test.period)
+				}
 				up.want("take leave of a dead line", &codec.Disconnect{})
 				if took := time.Since(began); took != test.period*3/2 {
 					t.Errorf("gave up after %v of silence, want one and a half of %v", took, test.period)
@@ -387,14 +392,17 @@ func TestLostUpstreamSession(t *testing.T) {
 	play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})
-		up.send(publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"))
-		local.want("three", publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"))
-		local.send(&codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
-		up.want("received", &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
+		up.send(publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"), publish(6, 2, "a", "old"))
+		local.want("four", publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"), publish(6, 2, "a", "old"))
+		local.send(&codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
+		up.want("received", &codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
 		up.conn.Close()
 
 		up, local = s.connect(codec.Connack{})
-		<-up.got // SUBSCRIBE
+		subscribe := &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
+			{Filter: []byte("#"), QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 1},
+		}}
+		up.want("the new session has no subscription", subscribe)
 		local.want("what the old session left is released", &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4})
 		go up.conn.Write(publish(3, 2, "a", "new").Append(nil, codec.V5))
 		local.wantIdle("a new message waits for that")
@@ -404,7 +412,7 @@ func TestLostUpstreamSession(t *testing.T) {
 		local.wantClosed("")
 
 		up, local = s.connect(codec.Connack{SessionPresent: true})
-		<-up.got // SUBSCRIBE, not yet answered
+		up.want("subscribing was not answered", subscribe)
 		local.want("begun anew, when not finished", &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4})
 		go up.conn.Write(publish(3, 2, "a", "new").Append(nil, codec.V5))
 		local.send(&codec.Pubcomp{ID: 3, Code: codec.PacketIdentifierNotFound}, &codec.Pubcomp{ID: 4})
@@ -416,6 +424,44 @@ func TestLostUpstreamSession(t *testing.T) {
 		local.want("the new one", &codec.Pubrel{ID: 3})
 		local.send(&codec.Pubcomp{ID: 3})
 		up.want("the new one", &codec.Pubcomp{ID: 3})
+	})
+}
+
+func TestHandshakeInDoubt(t *testing.T) {
+	play(t, Config{Down: []Rule{{"#", 1}}}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up := s.upstream(codec.V5)
+		up.wantClosed("the CONNACK is lost on the way, it may have said that the session is new")
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.want("subscribe to be sure", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
+			{Filter: []byte("#"), QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 1},
+		}})
+	})
+}
+
+func TestManyFilters(t *testing.T) {
+	var cfg Config
+	for i := range 10 {
+		cfg.Down = append(cfg.Down, Rule{fmt.Sprint("cmd/", i), 1})
+	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, _ := s.connect(codec.Connack{SessionPresent: true})
+		subscribe := func(id uint16, rules []Rule) *codec.Subscribe {
+			p := &codec.Subscribe{ID: id}
+			for _, r := range rules {
+				p.Subscriptions = append(p.Subscriptions, codec.Subscription{Filter: []byte(r.Filter), QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 1})
+			}
+			return p
+		}
+		up.want("eight at a time", subscribe(65535, cfg.Down[:8]), subscribe(65534, cfg.Down[8:]))
+		up.send(&codec.Suback{ID: 65535, Codes: make([]codec.ReasonCode, 8)}, &codec.Suback{ID: 65534, Codes: []codec.ReasonCode{1, codec.NotAuthorized}})
+		synctest.Wait()
+		if log := s.log.String(); !strings.Contains(log, "cmd/9") || strings.Contains(log, "cmd/8") {
+			t.Errorf("the log does not name the refused filter alone: %s", log)
+		}
+		up.conn.Close()
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.wantIdle("all are subscribed")
 	})
 }
 
@@ -466,6 +512,26 @@ func TestOldUpstreamHasNoReceiveMaximum(t *testing.T) {
 			t.Errorf("Status() = %+v, want 1 declined", st)
 		}
 	})
+}
+
+func TestHeldMessagesDoNotOvertake(t *testing.T) {
+	l := newLink(newScene(t, Config{}).b, &upstream{wire: newWire(nil, codec.V311)})
+	l.local = newWire(nil, codec.V5)
+	l.window.init(l.local, 3)
+	l.relayDown(publish(1, 1, "a", ""))
+	l.flushDown()
+	for id := uint16(2); id <= 5; id++ { // of one batch, not yet at its end
+		l.relayDown(publish(id, 1, "a", ""))
+	}
+	l.window.acked(1)
+	l.flushDown()
+	var want []byte
+	for id := uint16(1); id <= 4; id++ {
+		want = publish(id, 1, "a", "").Append(want, codec.V5)
+	}
+	if !bytes.Equal(l.local.out, want) {
+		t.Errorf("sent % x, want % x", l.local.out, want)
+	}
 }
 
 func TestLeave(t *testing.T) {

@@ -244,7 +244,7 @@ func (w *window) init(local *wire, size uint16) {
 func (w *window) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.held) > 0 || w.n >= w.size
+	return w.n >= w.size
 }
 
 // take reports whether the caller is to send the PUBLISH. If not, a copy is
@@ -253,7 +253,7 @@ func (w *window) full() bool {
 func (w *window) take(id uint16, packet []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.held) == 0 && (w.n < w.size || w.flying.has(id)) {
+	if w.n < w.size || w.flying.has(id) { // with room, nothing is held back
 		w.fly(id)
 		return true
 	}
@@ -289,7 +289,7 @@ func (w *window) acked(id uint16) {
 	}
 	w.flying.remove(id)
 	w.n--
-	for len(w.held) > 0 && (w.n < w.size || w.flying.has(w.held[0].id)) {
+	for len(w.held) > 0 && w.n < w.size {
 		h := w.held[0]
 		w.held[0] = held{}
 		w.held = w.held[1:]

@@ -127,6 +127,7 @@ type scene struct {
 	locals    chan net.Conn
 	log       *syncBuffer
 	leave     context.CancelFunc
+	start     func() // lets Run begin; upstream does it too
 
 	mu   sync.Mutex
 	down error // guarded by mu: what dialling the upstream gives
@@ -149,15 +150,21 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// play runs fn in a bubble of fake time with a bridge that runs in it.
+// play runs fn in a bubble of fake time with a bridge that runs there, from the
+// moment that fn looks at the upstream.
 func play(t *testing.T, cfg Config, fn func(t *testing.T, s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- s.b.Run(ctx) }()
+		done, started := make(chan error), make(chan struct{})
+		s.start = sync.OnceFunc(func() { close(started) })
+		go func() {
+			<-started
+			done <- s.b.Run(ctx)
+		}()
 		defer func() {
+			s.start()
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("Run returns %v", err)
@@ -169,7 +176,7 @@ func play(t *testing.T, cfg Config, fn func(t *testing.T, s *scene)) {
 }
 
 func newScene(t *testing.T, cfg Config) *scene {
-	s := &scene{t: t, upstreams: make(chan net.Conn, 16), locals: make(chan net.Conn, 16), log: new(syncBuffer)}
+	s := &scene{t: t, upstreams: make(chan net.Conn, 16), locals: make(chan net.Conn, 16), log: new(syncBuffer), start: func() {}}
 	if cfg.Up == nil && cfg.Down == nil {
 		cfg.Up = []Rule{{"sensors/#", 2}}
 	}
@@ -212,6 +219,7 @@ func (s *scene) unreachable(yes bool) {
 // upstream is the next connection made to the upstream, asked for version v.
 func (s *scene) upstream(v codec.Version) *peer {
 	s.t.Helper()
+	s.start()
 	select {
 	case conn := <-s.upstreams:
 		p := newPeer(s.t, "upstream", conn, v)

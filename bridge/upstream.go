@@ -102,6 +102,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 		err = fmt.Errorf("%w, or so it seems: connection closed on CONNECT (%w)", errOldVersion, err)
 	}
 	if err != nil {
+		b.subscribed = false // a CONNACK lost on the way may have said that the session is new
 		rwc.Close()
 		return nil, err
 	}
