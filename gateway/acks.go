@@ -88,13 +88,13 @@ func (c *conn) appendAck(b []byte, a *ack) []byte {
 	switch a.kind {
 	case codec.TypePuback:
 		c.settle()
-		p := codec.Puback{ID: a.id, Code: a.code}
+		p := codec.Puback{ID: a.id, Code: a.code, ReasonString: c.reason(a.code)}
 		return p.Append(b, c.version)
 	case codec.TypePubrec:
 		if a.code >= codec.UnspecifiedError {
 			c.settle()
 		}
-		p := codec.Pubrec{ID: a.id, Code: a.code}
+		p := codec.Pubrec{ID: a.id, Code: a.code, ReasonString: c.reason(a.code)}
 		return p.Append(b, c.version)
 	case codec.TypePubrel:
 		p := codec.Pubrel{ID: a.id, Code: a.code}
@@ -105,6 +105,18 @@ func (c *conn) appendAck(b []byte, a *ack) []byte {
 		return p.Append(b, c.version)
 	}
 	return append(b, a.packet...)
+}
+
+// reason tells people why a message was refused, unless the client does not want to
+// know. [MQTT-3.1.2-29], [MQTT-3.4.2-2]
+func (c *conn) reason(code codec.ReasonCode) []byte {
+	if code < codec.UnspecifiedError || c.noProblem || c.tooLarge(128) {
+		return nil
+	}
+	if code == codec.QuotaExceeded {
+		return []byte("queue full, or the disk: see the gateway's log")
+	}
+	return []byte(code.String())
 }
 
 // settle returns one of the client's Receive Maximum.

@@ -34,7 +34,7 @@ type conn struct {
 	maxPacket  uint32        // bytes the client accepts; 0: any
 	receiveMax uint16        // QoS 1 and 2 messages the client takes unacknowledged
 	version    codec.Version // 0 before CONNECT
-	noProblem  bool          // no reason strings and user properties but where always allowed
+	noProblem  bool          // the client wants no reason strings but where they are always allowed
 	trusted    bool          // the other end is a part of this program
 	keepAlive  time.Duration // silence after which the client is taken for dead; 0: never
 

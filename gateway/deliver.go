@@ -131,11 +131,11 @@ func (to *session) deliver(pub *publication, w *want) {
 	case direct && to.expiry == 0: // never sent twice: the session dies with its connection
 		to.send(to.queue.Skip(), &out, pub.expires, nil)
 	case direct && to.durable():
-		seq := to.enqueue(&out, pub.expires, store.Soon)
+		seq := to.enqueue(&out, pub.expires, w.group, store.Soon)
 		to.send(seq, &out, pub.expires, pub.spare())
 		pub.epoch = to.srv.db.Epoch()
 	default:
-		to.enqueue(&out, pub.expires, store.Now)
+		to.enqueue(&out, pub.expires, w.group, store.Now)
 		if to.durable() {
 			pub.disk = true
 			pub.epoch = to.srv.db.Epoch()
@@ -161,10 +161,10 @@ func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
 	c := to.conn
 	switch {
 	case c == nil:
-		to.srv.stats.Dropped.Away++
+		to.srv.drop(&to.srv.stats.Dropped.Away)
 		return
 	case c.tc.Pending() > deafOutput:
-		to.srv.stats.Dropped.SlowReader++
+		to.srv.drop(&to.srv.stats.Dropped.SlowReader)
 		return
 	}
 	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
@@ -216,7 +216,7 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 		if fresh {
 			c.aliases.forget(topic)
 		}
-		s.stats.Dropped.TooLarge++
+		s.drop(&s.stats.Dropped.TooLarge)
 		return false
 	}
 	s.stats.MessagesOut++
@@ -256,22 +256,22 @@ func (to *session) pump() {
 // sendRecord sends one waiting message; false: it has to wait for the disk.
 func (to *session) sendRecord(seq uint64, rec []byte) bool {
 	s := to.srv
-	p, expires, err := s.decodeRecord(rec)
+	m, err := s.decodeRecord(rec)
 	if err != nil {
 		s.log.Error("unreadable message skipped", "client", to.id, "seq", seq, "err", err)
-		s.stats.Dropped.Damaged++
+		s.drop(&s.stats.Dropped.Damaged)
 		to.window.sent++
 		to.finish(seq)
 		return true
 	}
 	again := to.window.phaseOf(seq) == sent
-	if expires != 0 && expires <= s.now && !again { // [MQTT-3.3.2-5]
-		s.stats.Dropped.Expired++
+	if m.expires != 0 && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
+		s.drop(&s.stats.Dropped.Expired)
 		to.window.sent++
 		to.finish(seq)
 		return true
 	}
-	if p.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
+	if m.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
 		to.block()
 		return false
 	}
@@ -279,7 +279,7 @@ func (to *session) sendRecord(seq uint64, rec []byte) bool {
 	if again {
 		t = to.window.at(seq).ticket
 	}
-	to.send(seq, p, expires, t)
+	to.send(seq, &m.Publish, m.expires, t)
 	return true
 }
 

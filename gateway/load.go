@@ -38,7 +38,7 @@ func (s *Server) load() error {
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
 	s.db.Ascend("r/", func(key, value string) bool {
-		if _, _, err := s.decodeRecord([]byte(value)); err != nil {
+		if _, err := s.decodeRecord([]byte(value)); err != nil {
 			damaged++
 			return true
 		}
@@ -130,11 +130,11 @@ func (s *Server) loadSession(key uint64, value string) (to *session, away bool) 
 	}
 	if len(f.b) > 0 {
 		w := &will{delay: time.Duration(f.uvarint()) * time.Second, due: time.Duration(f.uvarint()) * time.Millisecond}
-		p, _, err := s.decodeRecord(f.b)
+		m, err := s.decodeRecord(f.b)
 		if f.bad || err != nil {
 			return nil, false
 		}
-		w.Message = cloneMessage(p.Message)
+		w.Message = cloneMessage(m.Message)
 		to.will = w
 	}
 	s.nextKey = max(s.nextKey, key+1)

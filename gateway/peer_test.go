@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -84,6 +85,20 @@ func (at *site) stop() {
 func (at *site) restart() {
 	at.stop()
 	at.start()
+}
+
+// written is how many bytes the store's files have.
+func (at *site) written() (n int64) {
+	files, err := filepath.Glob(filepath.Join(at.dir, "*.db"))
+	if err != nil || len(files) == 0 {
+		at.t.Fatal("no store in ", at.dir)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
 }
 
 // settle lets everything happen that is under way, lingering commits included.

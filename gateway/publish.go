@@ -65,11 +65,11 @@ func (s *Server) forward(pub *publication) {
 // admit says whether a message may come in: Success or why not.
 func (s *Server) admit(c *conn, p *codec.Publish) codec.ReasonCode {
 	if !c.trusted && (p.Topic[0] == '$' || s.cfg.Access != nil && !s.cfg.Access.CanPublish(c.user, c.session.id, p.Topic)) {
-		s.stats.Dropped.NotAuthorized++
+		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized
 	}
 	if p.QoS > 0 && (s.cfg.QueuePolicy == Reject || s.failing != nil) && s.full(&p.Message) {
-		s.stats.Dropped.Rejected++
+		s.drop(&s.stats.Dropped.Rejected)
 		return codec.QuotaExceeded
 	}
 	return codec.Success

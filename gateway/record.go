@@ -11,7 +11,8 @@ import (
 
 // A message waits, in a queue or as a retained message, in this form:
 //
-//	deadline   varint, the gateway's time in milliseconds; 0: never expires
+//	deadline   uvarint, the gateway's time in milliseconds; 0: never expires
+//	group      the shared subscription by which it came: uvarint length, filter
 //	PUBLISH    as MQTT 5 would send it, with packet identifier 1 above QoS 0
 //
 // A session is these keys of the store; n is its number, 8 bytes big endian:
@@ -28,12 +29,20 @@ import (
 
 var errRecord = errors.New("damaged record")
 
-// encodeRecord makes the record of a message; it may be changed by the next call.
-func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration) []byte {
+// waiting is a message read from its record.
+type waiting struct {
+	codec.Publish
+	expires time.Duration // the gateway's time; 0: never
+	group   string
+}
+
+// encodeRecord makes the record of a message; the next call writes over it.
+func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration, group string) []byte {
 	if p.QoS > 0 {
 		p.ID = 1
 	}
 	b := binary.AppendUvarint(s.scratch[:0], uint64(expires/time.Millisecond))
+	b = appendString(b, group)
 	b = p.Append(b, codec.V5)
 	s.scratch = b[:0]
 	if cap(b) > 64<<10 {
@@ -42,21 +51,24 @@ func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration) []byte {
 	return b
 }
 
-// decodeRecord reads a record; the packet is valid until the next call.
-func (s *Server) decodeRecord(rec []byte) (*codec.Publish, time.Duration, error) {
-	ms, n := binary.Uvarint(rec)
-	if n <= 0 {
-		return nil, 0, errRecord
+// decodeRecord reads a record. What it returns views rec, and is valid until the next
+// call.
+func (s *Server) decodeRecord(rec []byte) (waiting, error) {
+	f := fields{b: rec}
+	m := waiting{expires: time.Duration(f.uvarint()) * time.Millisecond, group: f.string()}
+	if f.bad {
+		return m, errRecord
 	}
-	p, _, err := s.records.Next(rec[n:], codec.V5, 0)
+	p, _, err := s.records.Next(f.b, codec.V5, 0)
 	if err != nil {
-		return nil, 0, err
+		return m, err
 	}
 	out, ok := p.(*codec.Publish)
 	if !ok {
-		return nil, 0, errRecord
+		return m, errRecord
 	}
-	return out, time.Duration(ms) * time.Millisecond, nil
+	m.Publish = *out
+	return m, nil
 }
 
 // recordSize is about what a message takes in a queue, in bytes.
@@ -69,8 +81,8 @@ func recordSize(m *codec.Message) int64 {
 }
 
 // enqueue puts a message behind all that waits for the session.
-func (to *session) enqueue(p *codec.Publish, expires time.Duration, when store.Urgency) uint64 {
-	return to.queue.Append(to.srv.encodeRecord(p, expires), when)
+func (to *session) enqueue(p *codec.Publish, expires time.Duration, group string, when store.Urgency) uint64 {
+	return to.queue.Append(to.srv.encodeRecord(p, expires, group), when)
 }
 
 func (to *session) diskKey(kind byte) string {
@@ -114,7 +126,7 @@ func (to *session) save() {
 	if w != nil {
 		b = binary.AppendUvarint(b, uint64(w.delay/time.Second))
 		b = binary.AppendUvarint(b, uint64(w.due/time.Millisecond))
-		b = append(b, s.encodeRecord(&codec.Publish{Message: w.Message}, 0)...)
+		b = append(b, s.encodeRecord(&codec.Publish{Message: w.Message}, 0, "")...)
 	}
 	s.db.Set(to.diskKey('s'), string(b), store.Lazy)
 }

@@ -16,12 +16,12 @@ func (s *Server) retain(pub *publication) {
 	}
 	name := string(pub.Topic)
 	if !s.storeHasRoom(recordSize(&pub.Message)) {
-		s.stats.Dropped.QueueFull++
+		s.drop(&s.stats.Dropped.QueueFull)
 		return
 	}
 	out := codec.Publish{Message: pub.Message}
 	out.QoS, out.Retain = pub.QoS, true
-	rec := string(s.encodeRecord(&out, pub.expires))
+	rec := string(s.encodeRecord(&out, pub.expires, ""))
 	s.retained.Set(name, rec)
 	if s.db != nil {
 		s.db.Set(retainedKey(name), rec, store.Now)
@@ -60,15 +60,15 @@ func (s *Server) deliverRetained(to *session, req *codec.Subscription, id uint32
 		return true
 	})
 	for _, rec := range found {
-		p, expires, err := s.decodeRecord([]byte(rec))
+		m, err := s.decodeRecord([]byte(rec))
 		switch {
 		case err != nil:
-			s.stats.Dropped.Damaged++
-		case expires != 0 && expires <= s.now:
-			s.stats.Dropped.Expired++
-			s.unretain(p.Topic)
+			s.drop(&s.stats.Dropped.Damaged)
+		case m.expires != 0 && m.expires <= s.now:
+			s.drop(&s.stats.Dropped.Expired)
+			s.unretain(m.Topic)
 		default:
-			pub := publication{Message: p.Message, expires: expires}
+			pub := publication{Message: m.Message, expires: m.expires}
 			to.deliver(&pub, &w)
 		}
 	}

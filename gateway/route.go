@@ -22,6 +22,7 @@ type hop struct {
 // want is how a session gets a message.
 type want struct {
 	ids    []uint32 // subscription identifiers
+	group  string   // the shared subscription by which it comes; "": an ordinary one
 	qos    byte     // at most
 	retain bool     // retain as published
 	any    bool     // at all

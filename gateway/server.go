@@ -73,6 +73,8 @@ type Server struct {
 	failing   error      // what the disk says; nil: it is well
 	closing   bool
 	stats     Stats
+	reported  Dropped       // as the log was last told
+	reporter  timer         // tells it
 	warned    time.Duration // when the log was last told of a full queue
 	scratch   []byte        // records are made here
 }
@@ -128,6 +130,7 @@ func (s *Server) Shutdown(context.Context) error {
 		c.close(codec.ServerShuttingDown, "server shutting down")
 	}
 	(*saver)(s).expire()
+	(*reporter)(s).expire()
 	if s.alarm != nil {
 		s.alarm.Stop()
 	}

@@ -101,6 +101,9 @@ func (to *session) leave() {
 		}
 	}
 	to.save()
+	if max(to.window.past, to.window.sent) > to.window.first {
+		to.saveWindow() // so that it is known over a restart what was sent before [MQTT-3.3.1-1]
+	}
 	to.schedule()
 }
 
@@ -143,8 +146,9 @@ func (to *session) end() {
 		s.detachSubscription(sub)
 	}
 	s.stats.Sessions--
-	if n := to.queue.Len(); n > 0 {
-		s.stats.Dropped.SessionEnded += uint64(n)
+	to.handOn()
+	for range to.queue.Len() {
+		s.drop(&s.stats.Dropped.SessionEnded)
 	}
 	to.forget()
 	if to.will != nil {
@@ -185,19 +189,19 @@ func (to *session) makeRoom(size int64) bool {
 		return true
 	}
 	if to.expiry == 0 {
-		s.stats.Dropped.SlowReader++
+		s.drop(&s.stats.Dropped.SlowReader)
 		to.conn.close(codec.QuotaExceeded, "slow reader: its queue is full")
 		return false
 	}
 	if s.cfg.QueuePolicy == DropOldest {
 		for to.dropOldest() {
-			s.stats.Dropped.QueueFull++
+			s.drop(&s.stats.Dropped.QueueFull)
 			if to.hasRoom(size) {
 				return true
 			}
 		}
 	}
-	s.stats.Dropped.QueueFull++
+	s.drop(&s.stats.Dropped.QueueFull)
 	s.warnFull(to)
 	return false
 }

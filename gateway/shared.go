@@ -38,8 +38,11 @@ func (s *Server) leave(sub *subscription, inner string) {
 
 // deliver gives pub to one member.
 func (g *group) deliver(pub *publication) {
+	if len(g.members) == 0 {
+		return // the last one was closed while the message was on its way
+	}
 	sub := g.pick(recordSize(&pub.Message))
-	w := want{qos: sub.qos, retain: sub.retainAsPublished, any: true}
+	w := want{qos: sub.qos, retain: sub.retainAsPublished, any: true, group: g.filter}
 	if sub.id != 0 {
 		w.ids = append(w.ids, sub.id)
 	}
@@ -84,4 +87,24 @@ func (g *group) full(size int64) bool {
 		}
 	}
 	return true
+}
+
+// handOn gives another member what waits for a session that ends and came to it by a
+// shared subscription, but for QoS 2 messages already sent. [MQTT-4.8.2-4] to [MQTT-4.8.2-6]
+func (to *session) handOn() {
+	s := to.srv
+	for seq := to.queue.First(); seq < to.queue.Next(); seq++ {
+		rec, ok := to.queue.Record(seq)
+		if !ok {
+			continue
+		}
+		m, err := s.decodeRecord(rec)
+		g := s.groups[m.group]
+		if err != nil || g == nil || m.QoS == 2 && to.window.phaseOf(seq) != idle {
+			continue
+		}
+		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
+		to.queue.Done(seq)
+		g.deliver(&pub)
+	}
 }

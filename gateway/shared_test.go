@@ -31,5 +31,17 @@ func TestSharedSubscription(t *testing.T) {
 		members[1].cut()
 		pub.send(message("a/b", "5", 1, 6))
 		pub.want("and with nobody here it is kept", &codec.Puback{ID: 5}, &codec.Puback{ID: 6})
+		at.join("member5.0", codec.V5).send(&codec.Disconnect{})
+		first := at.join("member3.1.1", codec.V311, keep)
+		one, two := message("a/b", "0", 1, 2), message("a/b", "2", 1, 3)
+		one.Dup, two.Dup = true, true
+		first.want("the end of a session gives what it left to the others, after what they had", one, two)
+		rest := ""
+		for p := first.next(); p != nil; p = first.next() {
+			rest += string(p.(*codec.Publish).Payload)
+		}
+		if rest != "5134" {
+			t.Errorf("then %q came, want what was its own first", rest)
+		}
 	})
 }

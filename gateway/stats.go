@@ -1,5 +1,10 @@
 package gateway
 
+import (
+	"log/slog"
+	"time"
+)
+
 // Stats are counts since the start, and how many there are now. What is dropped is
 // counted once per recipient.
 type Stats struct {
@@ -27,6 +32,47 @@ type Dropped struct {
 	NotAuthorized uint64
 	SessionEnded  uint64 // waited for a session that expired or was replaced
 	Damaged       uint64 // unreadable after a fault of the disk
+}
+
+// reportAfter is how long the log waits to tell of messages that were dropped.
+const reportAfter = time.Minute
+
+// drop counts a message that is not delivered, and has the log tell of it.
+func (s *Server) drop(count *uint64) {
+	*count++
+	if s.reporter.index == 0 {
+		s.reporter.owner = (*reporter)(s)
+		s.setTimer(&s.reporter, s.now+reportAfter)
+	}
+}
+
+// reporter tells the log what was dropped since it last did.
+type reporter Server
+
+func (r *reporter) expire() {
+	s := (*Server)(r)
+	if now := s.stats.Dropped; now != s.reported {
+		s.log.Warn("messages dropped since the start, by reason", "dropped", now)
+		s.reported = now
+	}
+}
+
+// LogValue shows the reasons there were.
+func (d Dropped) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, r := range []struct {
+		name  string
+		count uint64
+	}{
+		{"away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
+		{"expired", d.Expired}, {"too_large", d.TooLarge}, {"not_authorized", d.NotAuthorized},
+		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged},
+	} {
+		if r.count > 0 {
+			attrs = append(attrs, slog.Uint64(r.name, r.count))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // Stats returns the counts.

@@ -28,7 +28,7 @@ func (to *session) publishWill() {
 	to.will = nil
 	s := to.srv
 	if s.cfg.Access != nil && !s.cfg.Access.CanPublish(to.user, to.id, w.Topic) {
-		s.stats.Dropped.NotAuthorized++
+		s.drop(&s.stats.Dropped.NotAuthorized)
 		return
 	}
 	s.stats.Wills++
