@@ -327,3 +327,31 @@ func TestCompaction(t *testing.T) {
 	m.close()
 	open(t, Config{Dir: dir}).read().check(t, m.want())
 }
+
+// If the directory cannot be fsynced after a compaction, nothing is committed to the new file before another generation is in place.
+func TestCompactionWithoutDirectory(t *testing.T) {
+	var disk faulty
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, fault: disk.fault})
+	disk.failAt("fsync directory")
+	big := strings.Repeat("x", 1<<20)
+	for range 30 { // all but the last are garbage
+		r.Set("a", big, Now)
+		epoch := r.Epoch()
+		r.wait(func() bool { return r.committed >= epoch || len(r.failures) > 0 })
+		if len(r.said()) > 0 {
+			break
+		}
+	}
+	r.wait(func() bool { return len(r.failures) > 0 })
+	r.Set("b", "1", Now)
+	epoch := r.Epoch()
+	for start := time.Now(); disk.failed.Load() < 3 && time.Since(start) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+	}
+	if r.last() >= epoch {
+		t.Error("committed to a file whose name may not be on disk")
+	}
+	disk.failAt()
+	r.commit()
+	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"a": big, "b": "1"})
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-	"os"
 	"strings"
 )
 
@@ -335,7 +334,7 @@ func (s *scanner) trim() {
 }
 
 // copyTo writes what counts to w, between two markers.
-func (s *scanner) copyTo(w *os.File, f finding) error {
+func (s *scanner) copyTo(w io.Writer, f finding) error {
 	mark := appendSet(nil, markerKey, f.last.value())
 	if _, err := w.Write(mark); err != nil {
 		return err
