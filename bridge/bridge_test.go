@@ -16,7 +16,7 @@ import (
 
 func TestUp(t *testing.T) {
 	play(t, Config{UpPrefix: "site7/"}, func(t *testing.T, s *scene) {
-		up, local := s.connect(codec.Connack{SessionPresent: true})
+		up, local := s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 1<<32 - 1})
 		local.send(publish(0, 0, "sensors/1", "a"), publish(7, 1, "sensors/2", "b"), publish(8, 2, "sensors/3", "c"))
 		up.want("messages go up in order, with the prefix, under their identifiers",
 			publish(0, 0, "site7/sensors/1", "a"), publish(7, 1, "site7/sensors/2", "b"), publish(8, 2, "site7/sensors/3", "c"))

@@ -124,7 +124,7 @@ func (l *link) relayDown(p *codec.Publish) {
 	begin := len(l.toLocal)
 	l.toLocal = p.Append(l.toLocal, l.local.version)
 	packet := l.toLocal[begin:]
-	if l.localMaximum != 0 && len(packet) > int(l.localMaximum) {
+	if l.localMaximum != 0 && uint32(len(packet)) > l.localMaximum {
 		l.toLocal = l.toLocal[:begin]
 		l.count(&l.counts.tooLarge, "message from upstream dropped: larger than the gateway takes", "topic", string(topic), "size", len(packet), "maximum", l.localMaximum)
 		l.refuseDown(p, codec.ImplementationSpecificError)

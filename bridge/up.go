@@ -99,7 +99,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
-	if size := len(l.toUp) - begin; l.up.maximumPacketSize != 0 && size > int(l.up.maximumPacketSize) {
+	if size := len(l.toUp) - begin; l.up.maximumPacketSize != 0 && uint32(size) > l.up.maximumPacketSize {
 		l.toUp = l.toUp[:begin]
 		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", string(topic), "size", size, "maximum", l.up.maximumPacketSize)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
