@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -131,14 +132,20 @@ type client struct {
 	// Set once by connect.
 	wire    io.ReadWriteCloser
 	version codec.Version
-	connack codec.Connack // without its byte fields, which are gone
+	alive   *time.Timer   // closes the connection of a server that is silent
+	quiet   time.Duration // for so long
+	done    chan struct{} // closed by close
+	close   func()        // hangs up; further calls do nothing
+
+	// What the server said of itself, set once by login.
+	receiveMaximum    uint16
+	maximumPacketSize uint32
+	maximumQoS        byte
 
 	// Owned by the goroutine that receives.
-	dec   codec.Decoder
-	in    []byte // read
-	at    int    // decoded so far
-	alive *time.Timer
-	quiet time.Duration // how long alive waits
+	dec codec.Decoder
+	in  []byte // read
+	at  int    // decoded so far
 
 	mu sync.Mutex // held while writing
 }
@@ -162,17 +169,31 @@ func (t *target) connect(ctx context.Context, p *codec.Connect) (*client, error)
 	if err != nil {
 		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w", u, err)}
 	}
-	c := &client{wire: wire, version: p.Version, dec: codec.Decoder{FromServer: true}}
-	c.quiet = time.Duration(p.KeepAlive) * time.Second * 3 / 2
-	c.alive = time.AfterFunc(time.Duration(t.timeout), func() { wire.Close() })
-	hangUp := context.AfterFunc(ctx, func() { wire.Close() })
-	defer hangUp()
+	c := newClient(wire, p)
+	stop := context.AfterFunc(ctx, c.close)
+	defer stop()
 	if err := c.login(p); err != nil {
 		c.close()
 		return nil, err
 	}
 	go c.ping(time.Duration(p.KeepAlive) * time.Second * 3 / 4)
 	return c, nil
+}
+
+func newClient(wire io.ReadWriteCloser, p *codec.Connect) *client {
+	c := &client{
+		wire:    wire,
+		version: p.Version,
+		quiet:   cmp.Or(time.Duration(p.KeepAlive)*time.Second*3/2, math.MaxInt64),
+		done:    make(chan struct{}),
+		dec:     codec.Decoder{FromServer: true},
+	}
+	c.close = sync.OnceFunc(func() {
+		close(c.done)
+		wire.Close()
+	})
+	c.alive = time.AfterFunc(c.quiet, c.close)
+	return c
 }
 
 func dial(ctx context.Context, u *url.URL, conf *tls.Config) (io.ReadWriteCloser, error) {
@@ -203,12 +224,9 @@ func (c *client) login(p *codec.Connect) error {
 	case ack.Code >= 0x80:
 		return refused("the connection", ack.Code, ack.ReasonString)
 	}
-	c.connack = codec.Connack{
-		SessionPresent:    ack.SessionPresent,
-		ReceiveMaximum:    cmp.Or(ack.ReceiveMaximum, 65535),
-		MaximumPacketSize: cmp.Or(ack.MaximumPacketSize, 268435460),
-		MaximumQoS:        ack.MaximumQoS,
-	}
+	c.receiveMaximum = cmp.Or(ack.ReceiveMaximum, 65535)
+	c.maximumPacketSize = cmp.Or(ack.MaximumPacketSize, 268435460)
+	c.maximumQoS = ack.MaximumQoS
 	return nil
 }
 
@@ -225,9 +243,13 @@ func (c *client) ping(every time.Duration) {
 	if every == 0 {
 		return
 	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
 	for {
-		time.Sleep(every)
-		if c.send(&codec.Pingreq{}) != nil {
+		select {
+		case <-tick.C:
+			c.send(&codec.Pingreq{}) // what fails here, receive sees too
+		case <-c.done:
 			return
 		}
 	}
@@ -281,23 +303,15 @@ func (c *client) fill() error {
 	if n == 0 {
 		return err
 	}
-	if c.quiet > 0 {
-		c.alive.Reset(c.quiet)
-	} else {
-		c.alive.Stop()
-	}
+	c.alive.Reset(c.quiet)
 	return nil
 }
 
 // disconnect takes leave of the server.
 func (c *client) disconnect() {
 	c.send(&codec.Disconnect{})
-	c.close()
-}
-
-func (c *client) close() {
 	c.alive.Stop()
-	c.wire.Close()
+	c.close()
 }
 
 // versionFlag is a protocol version by its usual name.

@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,19 @@ import (
 
 	"sluice/codec"
 )
+
+// No command leaves a goroutine behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for tries := 0; code == 0 && runtime.NumGoroutine() > 1; tries++ {
+		if tries == 500 {
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			code = 1
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	os.Exit(code)
+}
 
 // runCommand runs sluice with args and returns its exit code and what it wrote.
 func runCommand(t *testing.T, environ map[string]string, stdin string, args ...string) (code int, stdout, stderr string) {

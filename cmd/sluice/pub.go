@@ -153,7 +153,7 @@ func newPublisher(c *client, timeout time.Duration) *publisher {
 	p := &publisher{
 		client:  c,
 		timeout: timeout,
-		free:    make(chan uint16, min(window, int(c.connack.ReceiveMaximum))),
+		free:    make(chan uint16, min(window, int(c.receiveMaximum))),
 		ponged:  make(chan struct{}, 1),
 		ended:   make(chan struct{}),
 	}
@@ -206,6 +206,9 @@ func (p *publisher) done(id uint16, code codec.ReasonCode, reason []byte) {
 
 // publish sends m as soon as there is a packet identifier for it.
 func (p *publisher) publish(ctx context.Context, m *codec.Message) error {
+	if m.QoS > p.client.maximumQoS {
+		return fmt.Errorf("the server takes QoS %d at most", p.client.maximumQoS)
+	}
 	packet := codec.Publish{Message: *m}
 	if m.QoS > 0 {
 		id, err := await(ctx, p, p.free)
@@ -214,10 +217,11 @@ func (p *publisher) publish(ctx context.Context, m *codec.Message) error {
 		}
 		packet.ID = id
 	}
-	if n := len(packet.Append(nil, p.client.version)); n > int(p.client.connack.MaximumPacketSize) {
-		return fmt.Errorf("the message makes a packet of %d bytes, and the server takes %d", n, p.client.connack.MaximumPacketSize)
+	b := packet.Append(nil, p.client.version)
+	if len(b) > int(p.client.maximumPacketSize) {
+		return fmt.Errorf("the message makes a packet of %d bytes, and the server takes %d", len(b), p.client.maximumPacketSize)
 	}
-	if err := p.client.send(&packet); err != nil {
+	if err := p.client.sendBytes(b); err != nil {
 		return p.lost(err)
 	}
 	return nil
