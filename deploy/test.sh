@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh: the tests of the gateway, with the race detector, which needs a C
-# compiler; then those in firmware-tests, which run the built gateway.
+# compiler; then those in firmware-tests, which run the built gateway. All of it
+# runs, then it fails if any of it did.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 race=(env CGO_ENABLED=1 go test -race)
@@ -8,6 +9,7 @@ if ! command -v "$(go env CC)" >/dev/null && ! deploy/apt.sh gcc libc6-dev; then
 	echo "no C compiler: testing without the race detector" >&2
 	race=(go test)
 fi
-"${race[@]}" ./...
-cd firmware-tests
-go test ./...
+bad=0
+"${race[@]}" ./... || bad=1
+(cd firmware-tests && go test ./...) || bad=1
+exit $bad

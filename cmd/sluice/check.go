@@ -209,7 +209,7 @@ func (c *checker) bridges(s *settings) {
 	}
 }
 
-func (c *checker) url(text string) *url.URL {
+func (c *checker) url(text serverURL) *url.URL {
 	if text == "" {
 		c.add("URL", "missing: set it to the upstream, such as mqtts://broker.example:8883")
 		return nil
@@ -246,8 +246,8 @@ func (c *checker) bridgeTLS(b *bridgeSettings) {
 
 // parseURL reads the URL of an MQTT server. User and password do not belong in
 // it, where logs would show them.
-func parseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+func parseURL(text serverURL) (*url.URL, error) {
+	u, err := url.Parse(string(text))
 	if err != nil {
 		return nil, errors.New("not a URL such as mqtt://broker.example:1883")
 	}

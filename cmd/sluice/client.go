@@ -69,12 +69,12 @@ func isSet(f *flag.FlagSet, name string) (set bool) {
 
 // address is where to dial.
 func (t *target) address() (*url.URL, error) {
-	text := cmp.Or(t.url, t.environment.URL)
+	text := cmp.Or(serverURL(t.url), t.environment.URL)
 	switch {
 	case t.url != "" && t.host != "":
 		return nil, usage("give -url or -h, not both")
 	case t.host != "":
-		text = "mqtt://" + t.host
+		text = serverURL("mqtt://" + t.host)
 	}
 	u, err := parseURL(text)
 	if err != nil {

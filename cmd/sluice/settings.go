@@ -70,7 +70,7 @@ type settings struct {
 
 // bridgeSettings is one upstream.
 type bridgeSettings struct {
-	URL         string        `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket"`
+	URL         serverURL     `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket"`
 	Name        string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
 	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username    string        `env:"USERNAME" about:"User name at the upstream"`
@@ -94,9 +94,9 @@ type bridgeSettings struct {
 
 // clientSettings are the defaults of sluice pub and sluice sub.
 type clientSettings struct {
-	URL      string `group:"Commands sluice pub and sluice sub" env:"URL" envDefault:"mqtt://localhost:1883" about:"Server to use: mqtt://, mqtts://, ws://, wss:// or unix://"`
-	Username string `env:"USERNAME" about:"User name to give"`
-	Password secret `env:"PASSWORD" about:"Password to give"`
+	URL      serverURL `group:"Commands sluice pub and sluice sub" env:"URL" envDefault:"mqtt://localhost:1883" about:"Server to use: mqtt://, mqtts://, ws://, wss:// or unix://"`
+	Username string    `env:"USERNAME" about:"User name to give"`
+	Password secret    `env:"PASSWORD" about:"Password to give"`
 }
 
 // The variables of bridges, and of clientSettings, begin with these.

@@ -421,6 +421,10 @@ func TestConfigShowsOrigins(t *testing.T) {
 	if strings.Contains(out+text, "s3cret") || strings.Contains(out+text, "t0psecret") {
 		t.Error("sluice config shows a secret")
 	}
+	environ["SLUICE_BRIDGE_0_URL"] = "mqtts://me:s3cret@cloud.example"
+	if code, out, errs := runCommand(t, environ, "", "config"); code != exitUsage || strings.Contains(out+errs, "s3cret") {
+		t.Errorf("a password in a URL is shown, or taken: exit code %d, %s", code, errs)
+	}
 	if !strings.Contains(text, "\n  SLUICE_BRIDGE_0_PASSWORD=(hidden)\n      Password at the upstream; or SLUICE_BRIDGE_0_PASSWORD_FILE, a file that holds it\n"+
 		"      default: none; set by the file "+dir+"/password\n") {
 		t.Errorf("sluice config explains the bridge's password otherwise than expected:\n%s", text)

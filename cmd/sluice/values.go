@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -128,6 +129,18 @@ func (s secret) String() string {
 		return ""
 	}
 	return "(hidden)"
+}
+
+// serverURL is the URL of an MQTT server. It is shown without a password, which
+// does not belong in it.
+type serverURL string
+
+func (s serverURL) String() string {
+	u, err := url.Parse(string(s))
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
 }
 
 // policy is a gateway.Policy by name.
