@@ -120,20 +120,6 @@ func TestNoDelay(t *testing.T) {
 	}
 }
 
-// A loop that sleeps is woken, however often.
-func TestWake(t *testing.T) {
-	opened := make(chan *Conn, 1)
-	tr := start(t, Config{Loops: 2}, &recorder{open: func(c *Conn) { opened <- c }})
-	nc := dialTCP(t, listen(t, tr, "tcp"))
-	defer nc.Close()
-	c := <-opened
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
-	for range 20_000 {
-		send(c, []byte("x"))
-		want(t, "what another goroutine sends", nc, []byte("x"))
-	}
-}
-
 // All that one round of reads brings to a connection leaves in one write.
 func TestOneWriteForARound(t *testing.T) {
 	tr := start(t, Config{}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
