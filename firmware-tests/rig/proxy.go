@@ -1,9 +1,9 @@
 package rig
 
 import (
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +17,7 @@ type Proxy struct {
 	Addr     string
 	ln       net.Listener
 	backends []string
+	delay    atomic.Int64 // nanoseconds
 
 	// Guarded by mu.
 	mu    sync.Mutex
@@ -63,13 +64,30 @@ func (p *Proxy) carry(nc net.Conn) {
 		return
 	}
 	go func() {
-		_, _ = io.Copy(up, nc)
+		p.copy(up, nc)
 		up.Close()
 	}()
-	_, _ = io.Copy(nc, up)
+	p.copy(nc, up)
 	p.mu.Lock()
 	delete(p.lines, nc)
 	p.mu.Unlock()
+}
+
+// copy carries bytes one way until either end closes.
+func (p *Proxy) copy(to, from net.Conn) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if d := p.delay.Load(); d > 0 {
+			time.Sleep(time.Duration(d))
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
 }
 
 // dial connects to the first backend that accepts, nil while the line is cut
@@ -109,6 +127,9 @@ func (p *Proxy) Heal() {
 	defer p.mu.Unlock()
 	p.cut = false
 }
+
+// Slow holds back whatever comes, each way, for d.
+func (p *Proxy) Slow(d time.Duration) { p.delay.Store(int64(d)) }
 
 // Carried returns the backend of an open connection, "" if there is none.
 func (p *Proxy) Carried() string {
