@@ -293,6 +293,7 @@ func TestAccounts(t *testing.T) {
 		{"password in a file", []string{"-u", "pump", "-password-file", passwordFile}, nil, exitOK, ""},
 		{"password in the environment", nil, map[string]string{"SLUICE_CLIENT_USERNAME": "pump", "SLUICE_CLIENT_PASSWORD_FILE": passwordFile}, exitOK, ""},
 		{"topic that is not granted", []string{"-u", "pump", "-password-file", passwordFile, "-t", "plant/press/x"}, nil, exitFailed, "refuses the message"},
+		{"the same at QoS 2", []string{"-u", "pump", "-password-file", passwordFile, "-t", "plant/press/x", "-q", "2", "-timeout", "5s"}, nil, exitFailed, "refuses the message"},
 		{"account without grants", []string{"-u", "press", "-P", "press's secret", "-t", "plant/press/x"}, nil, exitOK, ""},
 		{"password without a user", []string{"-P", "x", "-V", "3.1.1"}, nil, exitUsage, "-u"},
 	} {
