@@ -303,6 +303,40 @@ func TestMissingPingresp(t *testing.T) {
 	})
 }
 
+func TestQuotaExceededIsTriedAgain(t *testing.T) {
+	for _, answer := range []codec.Packet{
+		&codec.Puback{ID: 1, Code: codec.QuotaExceeded},
+		&codec.Pubrec{ID: 1, Code: codec.QuotaExceeded},
+	} {
+		qos := byte(1)
+		if answer.Type() == codec.TypePubrec {
+			qos = 2
+		}
+		play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+			up, local := s.connect(codec.Connack{})
+			local.send(publish(1, qos, "a", ""))
+			up.want("goes up", publish(1, qos, "a", ""))
+			up.send(answer)
+			local.want("nothing is acknowledged", &codec.Disconnect{})
+			local.wantClosed("the message stays with the gateway")
+			if err := s.b.Status().Err; !errors.Is(err, errUpstreamFull) {
+				t.Errorf("Status().Err = %v", err)
+			}
+		})
+		play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+			up, local := s.connect(codec.Connack{})
+			up.send(publish(1, qos, "cmd", ""))
+			local.want("comes down", publish(1, qos, "cmd", ""))
+			local.send(answer)
+			up.want("nothing is acknowledged", &codec.Disconnect{})
+			up.wantClosed("the message stays with the upstream")
+			if err := s.b.Status().Err; !errors.Is(err, errGatewayFull) {
+				t.Errorf("Status().Err = %v", err)
+			}
+		})
+	}
+}
+
 func TestMaximumQoS(t *testing.T) {
 	play(t, Config{Up: []Rule{{"#", 2}}, Down: []Rule{{"cmd", 2}}}, func(t *testing.T, s *scene) {
 		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 1})

@@ -25,6 +25,8 @@
 //   - What the other side can never take (topic longer than 65535 bytes with
 //     its prefix, packet larger than the receiver's Maximum Packet Size) is
 //     refused with a reason code, counted and logged, so that the queue goes on.
+//     What it can not take now (0x97, quota exceeded) ends the link, and is sent
+//     again after a pause.
 //   - Where the upstream's Maximum QoS is lower than the message's, the message
 //     goes up at that, and the steps then missing are answered here.
 //   - When the upstream has lost its session, the gateway is told to forget the

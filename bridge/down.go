@@ -35,7 +35,13 @@ func (l *link) flushDown() {
 	l.toLocal, l.backUp = l.toLocal[:0], l.backUp[:0]
 }
 
-var errAuth = errors.New("upstream asks for enhanced authentication, which is not supported")
+var (
+	errAuth = errors.New("upstream asks for enhanced authentication, which is not supported")
+
+	// Quotas pass. The link ends, and what was refused is sent again after a pause.
+	errUpstreamFull = errors.New("upstream's quota is exceeded")
+	errGatewayFull  = errors.New("the gateway's queue is full")
+)
 
 func (l *link) fromUpstream(p codec.Packet) error {
 	v := l.local.version
@@ -45,6 +51,9 @@ func (l *link) fromUpstream(p codec.Packet) error {
 
 	// Acknowledgements of what went up.
 	case *codec.Puback:
+		if p.Code == codec.QuotaExceeded {
+			return errUpstreamFull
+		}
 		l.checkRefused(p.Code, p.ReasonString)
 		if l.wasLowered(p.ID) {
 			l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
@@ -52,6 +61,9 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		}
 		l.toLocal = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 	case *codec.Pubrec:
+		if p.Code == codec.QuotaExceeded {
+			return errUpstreamFull
+		}
 		l.checkRefused(p.Code, p.ReasonString)
 		l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 	case *codec.Pubcomp:

@@ -37,10 +37,16 @@ func (l *link) fromGateway(p codec.Packet) error {
 
 	// Acknowledgements of what came down.
 	case *codec.Puback:
+		if p.Code == codec.QuotaExceeded {
+			return errGatewayFull
+		}
 		l.checkDeclined(p.Code)
 		l.window.acked(p.ID)
 		l.toUp = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
 	case *codec.Pubrec:
+		if p.Code == codec.QuotaExceeded {
+			return errGatewayFull
+		}
 		if p.Code >= 0x80 { // the end of the message [4.3.3]
 			l.checkDeclined(p.Code)
 			l.window.acked(p.ID)
