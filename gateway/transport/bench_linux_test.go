@@ -62,6 +62,7 @@ func TestClients(t *testing.T) {
 	wg.Wait()
 	os.Stdout.WriteString("done\n")
 	io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(conns) // the collector would close them
 }
 
 // clients runs n clients that send and receive 64 bytes so many times; then
