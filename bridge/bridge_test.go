@@ -319,6 +319,7 @@ func TestQuotaExceededIsTriedAgain(t *testing.T) {
 			up.send(answer)
 			local.want("nothing is acknowledged", &codec.Disconnect{})
 			local.wantClosed("the message stays with the gateway")
+			synctest.Wait()
 			if err := s.b.Status().Err; !errors.Is(err, errUpstreamFull) {
 				t.Errorf("Status().Err = %v", err)
 			}
@@ -330,6 +331,7 @@ func TestQuotaExceededIsTriedAgain(t *testing.T) {
 			local.send(answer)
 			up.want("nothing is acknowledged", &codec.Disconnect{})
 			up.wantClosed("the message stays with the upstream")
+			synctest.Wait()
 			if err := s.b.Status().Err; !errors.Is(err, errGatewayFull) {
 				t.Errorf("Status().Err = %v", err)
 			}
@@ -428,8 +430,8 @@ func TestLostUpstreamSession(t *testing.T) {
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		up.send(publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"), publish(6, 2, "a", "old"))
 		local.want("four", publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"), publish(6, 2, "a", "old"))
-		local.send(&codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
-		up.want("received", &codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.QuotaExceeded})
+		local.send(&codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.NotAuthorized})
+		up.want("received", &codec.Pubcomp{ID: 6}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubrec{ID: 5, Code: codec.NotAuthorized})
 		up.conn.Close()
 
 		up, local = s.connect(codec.Connack{})
@@ -535,7 +537,7 @@ func TestOldUpstreamHasNoReceiveMaximum(t *testing.T) {
 		local.want("one more", message(4))
 		up.send(&codec.Pubrel{ID: 1})
 		local.want("steps of earlier ones overtake", &codec.Pubrel{ID: 1})
-		local.send(&codec.Pubcomp{ID: 1}, &codec.Pubrec{ID: 3, Code: codec.QuotaExceeded}, &codec.Puback{ID: 4})
+		local.send(&codec.Pubcomp{ID: 1}, &codec.Pubrec{ID: 3, Code: codec.NotAuthorized}, &codec.Puback{ID: 4})
 		local.want("three more, in order", message(5), message(6), message(7))
 		up.send(publish(0, 0, "a", "QoS 0"))
 		local.want("QoS 0 need not wait", publish(0, 0, "a", "QoS 0"))
