@@ -37,7 +37,7 @@ type answer struct {
 // installMQTTjs puts mqttjs/ and what its lock file names into a directory of the
 // user's cache, once for every lock file.
 var installMQTTjs = sync.OnceValues(func() (dir string, err error) {
-	npm, err := rig.Find("npm", "npm")
+	npm, err := rig.Look("npm", "npm")
 	if err != nil {
 		return "", err
 	}
@@ -49,41 +49,42 @@ var installMQTTjs = sync.OnceValues(func() (dir string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	old, _ := os.ReadFile(filepath.Join(dir, "package-lock.json"))
-	for _, name := range []string{"package.json", "package-lock.json", "player.js"} {
-		b, err := os.ReadFile(filepath.Join("mqttjs", name))
-		if err != nil {
+	for _, name := range []string{"package.json", "player.js"} {
+		if err := copyFile(dir, name); err != nil {
 			return "", err
-		}
-		if name == "package-lock.json" && bytes.Equal(old, b) {
-			continue // as its last step, so that it tells of a whole installation
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			return "", err
-		}
-		if name == "package-lock.json" {
-			old = nil
 		}
 	}
-	return dir, install(npm, dir, old != nil)
-})
-
-// install runs npm ci unless that was done for this lock file.
-func install(npm, dir string, unchanged bool) error {
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil && unchanged {
-		return nil
+	const lock = "package-lock.json"
+	wanted, err := os.ReadFile(filepath.Join("mqttjs", lock))
+	if err != nil {
+		return "", err
+	}
+	installed := filepath.Join(dir, "installed") // a copy of the lock file, made last
+	if have, _ := os.ReadFile(installed); bytes.Equal(have, wanted) {
+		return dir, nil
+	}
+	if err := copyFile(dir, lock); err != nil {
+		return "", err
 	}
 	cmd := exec.Command(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("MQTT.js: %w (npm ci: %s)", rig.ErrMissing, bytes.TrimSpace(out))
+		return "", fmt.Errorf("MQTT.js: %w (npm ci: %s)", rig.ErrMissing, bytes.TrimSpace(out))
 	}
-	return nil
+	return dir, os.WriteFile(installed, wanted, 0o644)
+})
+
+func copyFile(dir, name string) error {
+	b, err := os.ReadFile(filepath.Join("mqttjs", name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name), b, 0o644)
 }
 
 func newMQTTjs(version int) func(*testing.T) func() client {
 	return func(t *testing.T) func() client {
-		node, err := rig.Find("node", "nodejs")
+		node, err := rig.Look("node", "nodejs")
 		var dir string
 		if err == nil {
 			dir, err = installMQTTjs()

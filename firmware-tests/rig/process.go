@@ -2,7 +2,6 @@ package rig
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -131,34 +130,4 @@ func (l *Log) String() string {
 func (l *Log) Tail(lines int) string {
 	all := bytes.Split(bytes.TrimSpace([]byte(l.String())), []byte("\n"))
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
-}
-
-// ErrMissing is returned for a program that is not installed and cannot be.
-var ErrMissing = errors.New("not installed")
-
-// Find returns the path of a program. If it is missing and this is root on
-// Debian, it installs the package that has it; otherwise the error wraps
-// ErrMissing and names the remedy.
-func Find(program, debian string) (string, error) {
-	look := func() (string, error) {
-		for _, dir := range []string{"", "/usr/sbin/", "/usr/bin/"} {
-			if path, err := exec.LookPath(dir + program); err == nil {
-				return path, nil
-			}
-		}
-		return "", fmt.Errorf("%s: %w (Debian: apt-get install %s)", program, ErrMissing, debian)
-	}
-	path, err := look()
-	apt, aptErr := exec.LookPath("apt-get")
-	if err == nil || os.Geteuid() != 0 || aptErr != nil {
-		return path, err
-	}
-	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "-qq", "--no-install-recommends", debian}} {
-		cmd := exec.Command(apt, args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-		if out, aptErr := cmd.CombinedOutput(); aptErr != nil {
-			return "", fmt.Errorf("%w; apt-get %s: %s", err, args[0], bytes.TrimSpace(out))
-		}
-	}
-	return look()
 }
