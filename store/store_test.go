@@ -249,16 +249,16 @@ func (c contents) check(t testing.TB, want contents) {
 func TestReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	db := open(t, Config{Dir: dir})
-	db.Set("session/a", "one", Now)
-	db.Set("session/b", "\r\n*3\r\n\x00", Now)
-	db.Set("session/c", "", Now)
-	db.Set("gone", "x", Now)
-	db.Delete("gone", Now)
+	db.Set("session/a", "one", Lazy)
+	db.Set("session/b", "\r\n*3\r\n\x00", Lazy)
+	db.Set("session/c", "", Lazy)
+	db.Set("gone", "x", Lazy)
+	db.Delete("gone", Lazy)
 	q := db.Queue(7)
 	for i := range 5 {
-		q.Append(fmt.Append(nil, "record ", i), Now)
+		q.Append(fmt.Append(nil, "record ", i), Lazy)
 	}
-	q.Append(nil, Now)
+	q.Append(nil, Lazy)
 	q.Done(2)
 	db.commit()
 	if !q.Committed(6) || q.Committed(7) {
