@@ -72,7 +72,7 @@ func (c *conn) releaseAcks() {
 	}
 	if c.paused && len(c.acks) < 2*int(c.srv.cfg.MaxInflight) {
 		c.paused = false
-		c.tc.Resume()
+		c.listen()
 	}
 	switch {
 	case len(c.acks) == 0:

@@ -22,6 +22,9 @@ const (
 	closed                     // the session, if there was one, has been told; the transport may still be flushing
 )
 
+// maxConnect bounds CONNECT, in bytes: what those may leave with us whom we do not know.
+const maxConnect = 128 << 10
+
 // conn is a Network Connection: it dies with its socket. Guarded by Server.mu.
 type conn struct {
 	// Set once by Open.
@@ -41,6 +44,7 @@ type conn struct {
 	state    connState
 	waits    bool          // is in Server.waiting
 	paused   bool          // reading is stopped until acknowledgements have left
+	deaf     bool          // reading is stopped until the client has read
 	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
 	heard    time.Duration // when the last packet came
 	timer    timer         // CONNECT or keep-alive
@@ -55,13 +59,21 @@ type conn struct {
 func (c *conn) receive(b []byte) (n int) {
 	s := c.srv
 	for n < len(b) {
+		limit := s.cfg.MaxPacketSize
 		switch c.state {
 		case closed:
 			return len(b)
 		case checking:
 			return n
+		case fresh:
+			limit = min(limit, maxConnect)
 		}
-		p, size, err := s.dec.Next(b[n:], c.version, s.cfg.MaxPacketSize)
+		if c.tc.Pending() > deafOutput {
+			c.deaf = true // does not read our answers: so we read no more questions
+			c.tc.Pause()
+			return n
+		}
+		p, size, err := s.dec.Next(b[n:], c.version, limit)
 		if err != nil {
 			c.refuse(p, err)
 			return len(b)
@@ -123,17 +135,13 @@ func (c *conn) refuse(p codec.Packet, err error) {
 	if errors.As(err, &fault) {
 		code, text = fault.Code, fault.Text
 	}
-	c.srv.stats.Refused++
-	if c.state != fresh {
-		c.close(code, text)
-		return
-	}
-	if connect, ok := p.(*codec.Connect); ok {
+	if connect, ok := p.(*codec.Connect); ok && c.state == fresh {
 		c.version = connect.Version
 		c.refuseConnect(code, text)
 		return
 	}
-	c.end(text)
+	c.srv.stats.Refused++
+	c.close(code, text)
 }
 
 // disconnect ends the connection as the client wishes.
@@ -205,6 +213,14 @@ func (c *conn) expire() {
 		return
 	}
 	c.close(codec.KeepAliveTimeout, "keep-alive timeout") // [MQTT-3.1.2-22]
+}
+
+// listen reads on, unless there is another reason not to.
+func (c *conn) listen() {
+	if !c.paused && !c.deaf {
+		c.heard = c.srv.now // it could not be heard meanwhile
+		c.tc.Resume()
+	}
 }
 
 // tooLarge says whether the client does not take a packet of n bytes. [MQTT-3.1.2-24]

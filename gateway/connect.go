@@ -13,7 +13,7 @@ import (
 // takes long on purpose.
 func (c *conn) connect(p *codec.Connect) {
 	s := c.srv
-	c.version = p.Version
+	c.version, c.maxPacket = p.Version, p.MaximumPacketSize
 	c.trusted = c.tc.Wire() == "inside"
 	if code, text := c.checkConnect(p); code != codec.Success {
 		c.refuseConnect(code, text)
@@ -48,6 +48,8 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 		return codec.ClientIdentifierNotValid, "client identifiers that begin with $ are the gateway's own"
 	case p.Will != nil && !c.trusted && p.Will.Topic[0] == '$':
 		return codec.NotAuthorized, "the will's topic begins with $"
+	case p.Will != nil && len(p.Will.Topic) > maxName:
+		return codec.TopicNameInvalid, "the will's topic is too long"
 	}
 	return codec.Success, ""
 }
@@ -55,7 +57,7 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 // verify checks the password of c, outside of all locks and few at a time.
 func (s *Server) verify(c *conn, p *codec.Connect) {
 	s.hash <- struct{}{}
-	ok := p.Username != nil && s.cfg.Access.Verify(string(p.Username), p.Password)
+	ok := p.Username != nil && s.waitsFor(c) && s.cfg.Access.Verify(string(p.Username), p.Password)
 	<-s.hash
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,16 +67,20 @@ func (s *Server) verify(c *conn, p *codec.Connect) {
 	}
 	c.state = fresh
 	c.tc.Resume()
-	switch {
-	case !ok:
-		s.stats.Refused++
+	if !ok {
 		c.refuseConnect(codec.BadUserNameOrPassword, "bad user name or password")
-	case p.Will != nil && !s.cfg.Access.CanPublish(string(p.Username), string(p.ClientID), p.Will.Topic):
-		c.refuseConnect(codec.NotAuthorized, "may not publish to the will's topic")
-	default:
-		c.user = string(p.Username)
-		c.establish(p)
+		return
 	}
+	c.user = string(p.Username)
+	c.establish(p)
+}
+
+// waitsFor says whether c is still there: in a flood most have given up by the time
+// that it is their turn.
+func (s *Server) waitsFor(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.state == checking
 }
 
 // cloneConnect copies what a CONNECT views.
@@ -93,8 +99,9 @@ func cloneConnect(p *codec.Connect) *codec.Connect {
 // refuseConnect answers CONNECT with a reason and closes. A MQTT 3 client is closed
 // without a word where its version has no code for it.
 func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
+	c.srv.stats.Refused++
 	p := codec.Connack{Code: code, MaximumQoS: 2}
-	if c.version >= codec.V5 {
+	if c.version >= codec.V5 && !c.tooLarge(128) {
 		p.ReasonString = []byte(text)
 	}
 	if c.version == 0 {
@@ -111,21 +118,28 @@ func (c *conn) establish(p *codec.Connect) {
 	if id == "" {
 		id, assigned = newClientID(), true
 	}
-	c.receiveMax = s.cfg.MaxInflight
-	if p.ReceiveMaximum != 0 {
-		c.receiveMax = min(c.receiveMax, p.ReceiveMaximum)
-	}
-	c.maxPacket = p.MaximumPacketSize
-	c.noProblem = p.NoProblemInfo
-	if p.TopicAliasMaximum > 0 {
-		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
-	}
 	expiry := p.SessionExpiry
 	if p.Version != codec.V5 && !p.CleanStart {
 		expiry = never // section 3.1.2.4 of 3.1.1: kept across connections
 	}
 	expiry = s.limitExpiry(expiry)
-	to, present := s.resume(id, p.CleanStart, expiry)
+	switch {
+	case p.Will != nil && !c.mayPublish(id, p.Will.Topic):
+		c.refuseConnect(codec.NotAuthorized, "may not publish to the will's topic")
+		return
+	case expiry > 0 && s.sessions[id] == nil && !s.storeHasRoom(sessionSize(id, p)):
+		c.refuseConnect(codec.QuotaExceeded, "the store is full: no room for one more session")
+		return
+	}
+	c.receiveMax = s.cfg.MaxInflight
+	if p.ReceiveMaximum != 0 {
+		c.receiveMax = min(c.receiveMax, p.ReceiveMaximum)
+	}
+	c.noProblem = p.NoProblemInfo
+	if p.TopicAliasMaximum > 0 {
+		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
+	}
+	to, present := s.resume(id, p.CleanStart || s.belongsToAnother(id, c), expiry)
 	c.setWill(p.Will)
 	to.attach(c)
 	keepAlive := c.setKeepAlive(p.KeepAlive)
@@ -133,6 +147,22 @@ func (c *conn) establish(p *codec.Connect) {
 		"version", c.version, "resumed", present, "waiting", to.queue.Len())
 	c.welcome(p, present, assigned, expiry, keepAlive)
 	to.pump()
+}
+
+// belongsToAnother says whether the session of that identifier was made by another
+// user. It may hold what c may not read, so it ends and is not resumed.
+func (s *Server) belongsToAnother(id string, c *conn) bool {
+	to := s.sessions[id]
+	return to != nil && s.cfg.Access != nil && !c.trusted && to.user != c.user
+}
+
+// sessionSize is about what a new session takes in the store, in bytes.
+func sessionSize(id string, p *codec.Connect) int64 {
+	n := 512 + int64(len(id)+len(p.Username))
+	if p.Will != nil {
+		n += recordSize(&p.Will.Message)
+	}
+	return n
 }
 
 // resume finds or makes the session of a client, taking it over from an older
@@ -186,7 +216,7 @@ func (c *conn) welcome(p *codec.Connect, present, assigned bool, expiry uint32, 
 		if assigned {
 			a.AssignedClientID = []byte(c.session.id) // [MQTT-3.2.2-16]
 		}
-		if p.RequestResponseInfo {
+		if p.RequestResponseInfo && !c.tooLarge(128+2*len(c.session.id)) {
 			a.ResponseInfo = []byte("response/" + c.session.id)
 		}
 	}

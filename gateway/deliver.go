@@ -102,6 +102,14 @@ func (w *window) finish(seq uint64) {
 	}
 }
 
+// skip goes on at seq if nothing is in flight: what lies between was dropped, perhaps
+// for weeks.
+func (w *window) skip(seq uint64) {
+	if w.first == w.sent && w.first >= w.past && seq > w.first {
+		w.first, w.sent = seq, seq
+	}
+}
+
 // open says whether the next message may be sent now.
 func (to *session) open() bool {
 	c := to.conn
@@ -121,7 +129,7 @@ func (to *session) deliver(pub *publication, w *want) {
 		to.deliverOnce(pub, w, retain)
 		return
 	}
-	if !to.makeRoom(recordSize(&pub.Message)) {
+	if !to.makeRoom(pub) {
 		return
 	}
 	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
@@ -206,6 +214,11 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 	b := c.tc.Begin()
 	n := len(b)
 	b = out.Append(b, c.version)
+	if fresh && c.tooLarge(len(b)-n) { // it may fit without the news of an alias
+		c.aliases.forget(topic)
+		out.TopicAlias = 0
+		b = out.Append(b[:n], c.version)
+	}
 	large := c.tooLarge(len(b) - n)
 	if large {
 		b = b[:n]
@@ -213,9 +226,6 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 	c.tc.End(b)
 	out.Topic, out.TopicAlias = topic, 0
 	if large {
-		if fresh {
-			c.aliases.forget(topic)
-		}
 		s.drop(&s.stats.Dropped.TooLarge)
 		return false
 	}
@@ -245,6 +255,7 @@ func (to *session) pump() {
 		if !ok {
 			w.sent++
 			to.finish(seq)
+			w.skip(to.queue.First())
 			continue
 		}
 		if !to.sendRecord(seq, rec) {
@@ -321,8 +332,9 @@ func (to *session) received(id uint16, code codec.ReasonCode) {
 		to.pump()
 	default:
 		to.window.at(seq).phase = released
+		epoch := to.saveWindow() // before the record goes: a crash between must find one of the two
 		to.queue.Done(seq)
-		to.pubrel(seq, to.saveWindow())
+		to.pubrel(seq, epoch)
 	}
 }
 

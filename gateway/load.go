@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/store"
 )
 
 // load makes the sessions and retained messages from the store. What can not be read
@@ -13,12 +14,16 @@ import (
 func (s *Server) load() error {
 	byKey := make(map[uint64]*session)
 	damaged := 0
+	skip := func(key string) { // for good: its number may be given again
+		damaged++
+		s.db.Delete(key, store.Lazy)
+	}
 	each := func(kind string, read func(to *session, rest, value string) bool) {
 		s.db.Ascend(kind+"/", func(key, value string) bool {
 			n, rest, ok := cutKey(key)
 			to := byKey[n]
 			if !ok || to == nil || !read(to, rest, value) {
-				damaged++
+				skip(key)
 			}
 			return true
 		})
@@ -28,7 +33,7 @@ func (s *Server) load() error {
 		n, _, ok := cutKey(key)
 		to, gone := s.loadSession(n, value)
 		if !ok || to == nil {
-			damaged++
+			skip(key)
 			return true
 		}
 		byKey[n], away[to] = to, gone
@@ -39,7 +44,7 @@ func (s *Server) load() error {
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
 	s.db.Ascend("r/", func(key, value string) bool {
 		if _, err := s.decodeRecord([]byte(value)); err != nil {
-			damaged++
+			skip(key)
 			return true
 		}
 		s.retained.Set(key[2:], value)
@@ -63,10 +68,10 @@ func (s *Server) load() error {
 // gateway went down has lost its client now.
 func (to *session) wake(gone bool) {
 	switch {
-	case gone:
-		to.schedule()
 	case to.expiry == 0: // kept for its will only
 		to.end()
+	case gone:
+		to.schedule()
 	default:
 		to.leave()
 	}
@@ -152,10 +157,10 @@ func (to *session) loadWindow(value string) bool {
 	if f.bad || past < first || past-first > maxSpan {
 		return false
 	}
-	to.queue.SetNext(past)
-	for seq := to.queue.First(); seq < first; seq++ {
+	for seq := to.queue.First(); seq < min(first, to.queue.Next()); seq++ {
 		to.queue.Done(seq)
 	}
+	to.queue.SetNext(past)
 	w.first, w.sent, w.past = first, first, past
 	for seq := first; seq < past && !f.bad; {
 		p, n := phase(f.byte()), f.uvarint()
@@ -190,9 +195,22 @@ func (to *session) loadSubscription(filter, value string) bool {
 	if f.bad || codec.ValidFilter([]byte(filter)) != nil {
 		return false
 	}
+	if !to.mayStillRead(filter) {
+		to.srv.log.Warn("subscription ends, the users file does not allow it any more", "client", to.id, "user", to.user, "filter", filter)
+		to.srv.db.Delete(subscriptionKey(to, filter), store.Now)
+		return true
+	}
 	to.attachSubscription(&subscription{
 		session: to, filter: filter, id: uint32(id), qos: min(options&3, 2),
 		noLocal: options&(1<<2) != 0, retainAsPublished: options&(1<<3) != 0,
 	})
 	return true
+}
+
+// mayStillRead asks the access list, which may have changed while the gateway was down.
+// Sessions of the gateway's own begin with $.
+func (to *session) mayStillRead(filter string) bool {
+	access := to.srv.cfg.Access
+	_, inner, _ := codec.SplitShare([]byte(filter))
+	return access == nil || to.id[0] == '$' || access.CanSubscribe(to.user, to.id, inner)
 }

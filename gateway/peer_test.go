@@ -29,6 +29,9 @@ type site struct {
 	db  *store.DB
 	dir string
 	cfg Config
+	max int64 // bytes in the store; 0: its default
+
+	disk chan struct{} // full: commits are not told of, as if the disk took long
 }
 
 // inBubble runs a test of a server that keeps everything in memory.
@@ -60,7 +63,14 @@ func (at *site) start() {
 	if at.dir == "" {
 		return
 	}
-	db, err := store.Open(store.Config{Dir: at.dir, Sync: store.Never, Committed: at.srv.Committed, Failed: at.srv.Failed})
+	srv := at.srv
+	at.disk = make(chan struct{}, 1)
+	committed := func(epoch uint64) {
+		at.disk <- struct{}{}
+		srv.Committed(epoch)
+		<-at.disk
+	}
+	db, err := store.Open(store.Config{Dir: at.dir, MaxBytes: at.max, Sync: store.Never, Committed: committed, Failed: at.srv.Failed})
 	if err != nil {
 		at.t.Fatal(err)
 	}
@@ -116,6 +126,8 @@ type peer struct {
 	dec  codec.Decoder
 	name string
 
+	deaf chan struct{} // full: it does not read
+
 	mu    sync.Mutex
 	got   []byte    // came and was not looked at
 	ended time.Time // when the server closed
@@ -125,12 +137,14 @@ type peer struct {
 func (at *site) dial(name string, v codec.Version) *peer {
 	at.t.Helper()
 	ours, theirs := net.Pipe()
-	p := &peer{at: at, t: at.t, nc: ours, v: v, name: name, dec: codec.Decoder{FromServer: true}}
+	p := &peer{at: at, t: at.t, nc: ours, v: v, name: name, dec: codec.Decoder{FromServer: true}, deaf: make(chan struct{}, 1)}
 	at.tr.Serve(theirs)
 	go func() {
 		b := make([]byte, 64<<10)
 		for {
 			n, err := ours.Read(b)
+			p.deaf <- struct{}{}
+			<-p.deaf
 			p.mu.Lock()
 			p.got = append(p.got, b[:n]...)
 			if err != nil {
@@ -293,7 +307,7 @@ func show(p codec.Packet) string {
 		return "nothing"
 	}
 	text := fmt.Sprintf("%+v", reflect.Indirect(reflect.ValueOf(p)))
-	return fmt.Sprintf("%v %s", p.Type(), text)
+	return fmt.Sprintf("%v %.500s", p.Type(), text)
 }
 
 func TestMain(m *testing.M) {

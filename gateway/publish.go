@@ -16,6 +16,7 @@ type publication struct {
 	ticket        *ticket       // of those who may acknowledge sooner than that; nil: nobody
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
+	admitted      bool          // room for it was found before it was taken: none of its recipients may drop it
 	live          bool          // forwarded as it is published, not because it was retained
 }
 
@@ -26,6 +27,10 @@ func (c *conn) publish(p *codec.Publish) {
 	s.stats.MessagesIn++
 	if err := c.resolveAlias(p); err != nil {
 		c.close(err.Code, err.Text)
+		return
+	}
+	if len(p.Topic) > maxName {
+		c.close(codec.TopicNameInvalid, "topic too long")
 		return
 	}
 	if p.QoS > 0 {
@@ -44,7 +49,7 @@ func (c *conn) publish(p *codec.Publish) {
 		c.denied(p, code)
 		return
 	}
-	pub := publication{Message: p.Message, origin: c, live: true}
+	pub := publication{Message: p.Message, origin: c, live: true, admitted: p.QoS > 0 && s.rejects()}
 	s.forward(&pub)
 	if p.QoS > 0 {
 		c.accept(p, &pub)
@@ -64,16 +69,25 @@ func (s *Server) forward(pub *publication) {
 
 // admit says whether a message may come in: Success or why not.
 func (s *Server) admit(c *conn, p *codec.Publish) codec.ReasonCode {
-	if !c.trusted && (p.Topic[0] == '$' || s.cfg.Access != nil && !s.cfg.Access.CanPublish(c.user, c.session.id, p.Topic)) {
+	if !c.trusted && p.Topic[0] == '$' || !c.mayPublish(c.session.id, p.Topic) {
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized
 	}
-	if p.QoS > 0 && (s.cfg.QueuePolicy == Reject || s.failing != nil) && s.full(&p.Message) {
+	if p.QoS > 0 && s.rejects() && s.full(c, &p.Message) {
 		s.drop(&s.stats.Dropped.Rejected)
 		return codec.QuotaExceeded
 	}
 	return codec.Success
 }
+
+// mayPublish asks the access list.
+func (c *conn) mayPublish(id string, topic []byte) bool {
+	access := c.srv.cfg.Access
+	return access == nil || c.trusted || access.CanPublish(c.user, id, topic)
+}
+
+// rejects says whether a message that does not find room is refused now.
+func (s *Server) rejects() bool { return s.cfg.QueuePolicy == Reject || s.failing != nil }
 
 // denied answers a message that is not taken.
 func (c *conn) denied(p *codec.Publish, code codec.ReasonCode) {

@@ -2,8 +2,8 @@ package gateway
 
 import "sluice/codec"
 
-// maxRoutes bounds the topics whose recipients are remembered.
-const maxRoutes = 4096
+// maxRoutes bounds what is remembered of who wants which topic, in bytes.
+const maxRoutes = 4 << 20
 
 // route is who wants the messages of one topic, until a subscription changes.
 type route struct {
@@ -17,6 +17,14 @@ type hop struct {
 	wants  want
 	own    want // what it wants of its own messages; differs where No Local is set
 	hasOwn bool
+}
+
+// wantsFrom says how the session gets a message of origin's, which is nil for a will.
+func (h *hop) wantsFrom(origin *conn) *want {
+	if h.hasOwn && origin != nil && origin.session == h.to {
+		return &h.own
+	}
+	return &h.wants
 }
 
 // want is how a session gets a message.
@@ -43,11 +51,7 @@ func (s *Server) route(pub *publication) {
 	r := s.recipients(pub.Topic)
 	for i := range r.hops {
 		h := &r.hops[i]
-		w := &h.wants
-		if h.hasOwn && pub.origin != nil && pub.origin.session == h.to {
-			w = &h.own
-		}
-		if w.any {
+		if w := h.wantsFrom(pub.origin); w.any {
 			h.to.deliver(pub, w)
 		}
 	}
@@ -58,16 +62,26 @@ func (s *Server) route(pub *publication) {
 
 // recipients finds who wants a topic.
 func (s *Server) recipients(name []byte) *route {
-	if gen := s.subs.Generation(); gen != s.routesGen || len(s.routes) >= maxRoutes {
+	if gen := s.subs.Generation(); gen != s.routesGen || s.routesSize >= maxRoutes {
 		clear(s.routes)
-		s.routesGen = gen
+		s.routesGen, s.routesSize = gen, 0
 	}
 	r := s.routes[string(name)]
 	if r == nil {
 		r = s.match(name)
 		s.routes[string(name)] = r
+		s.routesSize += r.size(name)
 	}
 	return r
+}
+
+// size is about what it costs to remember a route, in bytes.
+func (r *route) size(name []byte) int {
+	n := 128 + len(name) + 8*len(r.groups)
+	for i := range r.hops {
+		n += 128 + 4*(len(r.hops[i].wants.ids)+len(r.hops[i].own.ids))
+	}
+	return n
 }
 
 // match makes the route of a topic from the tree.
@@ -96,19 +110,30 @@ func (s *Server) match(name []byte) *route {
 	return r
 }
 
-// full says whether somebody who wants p has no room for it, or the disk has none.
-func (s *Server) full(p *codec.Message) bool {
+// full says whether somebody who wants a message of c's has no room for it, or the
+// store has none for all its copies.
+func (s *Server) full(c *conn, p *codec.Message) bool {
 	size := recordSize(p)
+	copies := int64(0)
 	r := s.recipients(p.Topic)
 	for i := range r.hops {
-		if h := &r.hops[i]; h.wants.qos > 0 && h.to.expiry > 0 && !h.to.hasRoom(size) {
+		to := r.hops[i].to
+		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 {
+			continue
+		}
+		if !to.hasRoom(size) {
 			return true
 		}
+		copies++
 	}
 	for _, g := range r.groups {
 		if g.full(size) {
 			return true
 		}
+		copies++
 	}
-	return p.Retain && !s.storeHasRoom(size)
+	if p.Retain {
+		copies++
+	}
+	return copies > 0 && !s.storeHasRoom(copies*size)
 }

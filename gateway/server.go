@@ -52,31 +52,32 @@ type Server struct {
 
 	mu sync.Mutex // guards all below, and all of conn and session
 
-	now       time.Duration // the gateway's time at the call being served
-	dec       codec.Decoder // of what devices send
-	records   codec.Decoder // of what waits in queues
-	sessions  map[string]*session
-	conns     map[*conn]struct{}
-	subs      topic.Tree[*subscription]
-	groups    map[string]*group
-	retained  topic.Names[string] // records, see record.go
-	routes    map[string]*route
-	routesGen uint64
-	timers    timers
-	alarm     *time.Timer
-	nextKey   uint64     // of the next session
-	committed uint64     // the last epoch known to be durable
-	waiting   []*conn    // with acknowledgements that wait for the disk or for others
-	blocked   []*session // with QoS 2 messages that wait for the disk to be sent
-	touched   []*session // whose windows have moved since they were stored
-	saver     timer      // stores them
-	failing   error      // what the disk says; nil: it is well
-	closing   bool
-	stats     Stats
-	reported  Dropped       // as the log was last told
-	reporter  timer         // tells it
-	warned    time.Duration // when the log was last told of a full queue
-	scratch   []byte        // records are made here
+	now        time.Duration // the gateway's time at the call being served
+	dec        codec.Decoder // of what devices send
+	records    codec.Decoder // of what waits in queues
+	sessions   map[string]*session
+	conns      map[*conn]struct{}
+	subs       topic.Tree[*subscription]
+	groups     map[string]*group
+	retained   topic.Names[string] // records, see record.go
+	routes     map[string]*route
+	routesGen  uint64
+	routesSize int // of routes, about, in bytes
+	timers     timers
+	alarm      *time.Timer
+	nextKey    uint64     // of the next session
+	committed  uint64     // the last epoch known to be durable
+	waiting    []*conn    // with acknowledgements that wait for the disk or for others
+	blocked    []*session // with QoS 2 messages that wait for the disk to be sent
+	touched    []*session // whose windows have moved since they were stored
+	saver      timer      // stores them
+	failing    error      // what the disk says; nil: it is well
+	closing    bool
+	stats      Stats
+	reported   Dropped       // as the log was last told
+	reporter   timer         // tells it
+	warned     time.Duration // when the log was last told of a full queue
+	scratch    []byte        // records are made here
 }
 
 // New makes a server that keeps everything in memory until Start.
@@ -206,7 +207,12 @@ func (s *Server) Writable(tc *transport.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tick()
-	if c := tc.User.(*conn); c.state == connected {
+	c := tc.User.(*conn)
+	if c.deaf {
+		c.deaf = false
+		c.listen()
+	}
+	if c.state == connected {
 		c.session.pump()
 	}
 }

@@ -181,22 +181,30 @@ func (s *Server) storeHasRoom(size int64) bool {
 }
 
 // makeRoom is the one place where messages at QoS 1 and 2 are dropped for want of room.
-// It says whether size bytes may be queued now. By the policy Reject a device's message
-// was refused before it came here; what is left are wills and retained messages.
-func (to *session) makeRoom(size int64) bool {
+// It says whether pub may be queued now. By the policy Reject a device's message was
+// refused before it came here; what is left are wills and retained messages.
+func (to *session) makeRoom(pub *publication) bool {
 	s := to.srv
+	size := recordSize(&pub.Message)
 	if to.hasRoom(size) {
 		return true
 	}
-	if to.expiry == 0 {
+	if to.expiry == 0 && to.conn != nil {
 		s.drop(&s.stats.Dropped.SlowReader)
 		to.conn.close(codec.QuotaExceeded, "slow reader: its queue is full")
 		return false
 	}
+	if pub.admitted {
+		return true
+	}
 	if s.cfg.QueuePolicy == DropOldest {
+		// The store has the room of what is dropped only after a commit or two. As much
+		// as comes has to go, not all that there is.
+		before := to.queue.Bytes()
 		for to.dropOldest() {
 			s.drop(&s.stats.Dropped.QueueFull)
-			if to.hasRoom(size) {
+			left := to.queue.Bytes()
+			if to.hasRoom(size) || left+size <= s.cfg.QueueMaxBytes && before-left >= size {
 				return true
 			}
 		}
@@ -208,7 +216,7 @@ func (to *session) makeRoom(size int64) bool {
 
 // dropOldest drops the message that waits longest and is not in flight.
 func (to *session) dropOldest() bool {
-	for seq := max(to.dropped, to.window.past, to.window.sent); seq < to.queue.Next(); seq++ {
+	for seq := max(to.dropped, to.window.past, to.window.sent, to.queue.First()); seq < to.queue.Next(); seq++ {
 		if _, ok := to.queue.Record(seq); ok {
 			to.queue.Done(seq)
 			to.dropped = seq + 1

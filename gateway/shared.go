@@ -70,12 +70,12 @@ func (g *group) pick(size int64) *subscription {
 		if r > rank {
 			best, rank = sub, r
 			if r == 5 {
-				g.next = at + 1
+				g.next = (at + 1) % len(g.members)
 				return best
 			}
 		}
 	}
-	g.next++
+	g.next = (g.next + 1) % len(g.members)
 	return best
 }
 
@@ -104,7 +104,7 @@ func (to *session) handOn() {
 			continue
 		}
 		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
-		to.queue.Done(seq)
 		g.deliver(&pub)
+		to.queue.Done(seq) // only now: a crash between may bring it twice, but not lose it
 	}
 }

@@ -26,9 +26,18 @@ func (sub *subscription) inner() (filter string, shared bool) {
 type subscriptions struct {
 	list  []*subscription
 	index map[string]int
+	size  int // bytes, about
 }
 
-const indexedFrom = 16
+const (
+	indexedFrom = 16
+
+	subscriptionSize = 256     // bytes, about, that one takes besides its filter
+	maxSubscriptions = 4 << 20 // bytes, for one session: above 10,000 subscriptions
+
+	// maxName bounds topics and filters, in bytes: they have to fit in a key of the store.
+	maxName = 65000
+)
 
 func (l *subscriptions) all() []*subscription { return l.list }
 
@@ -47,6 +56,7 @@ func (l *subscriptions) find(filter []byte) (i int, ok bool) {
 
 func (l *subscriptions) add(sub *subscription) {
 	l.list = append(l.list, sub)
+	l.size += len(sub.filter) + subscriptionSize
 	switch {
 	case l.index != nil:
 		l.index[sub.filter] = len(l.list) - 1
@@ -60,6 +70,7 @@ func (l *subscriptions) add(sub *subscription) {
 
 func (l *subscriptions) remove(i int) {
 	last := len(l.list) - 1
+	l.size -= len(l.list[i].filter) + subscriptionSize
 	if l.index != nil {
 		delete(l.index, l.list[i].filter)
 		if i != last {
@@ -103,14 +114,25 @@ func (c *conn) subscribe(p *codec.Subscribe) {
 
 // admitSubscription says which QoS is granted, or why none.
 func (c *conn) admitSubscription(req *codec.Subscription) codec.ReasonCode {
-	if err := codec.ValidFilter(req.Filter); err != nil {
+	if err := codec.ValidFilter(req.Filter); err != nil || len(req.Filter) > maxName {
 		return codec.TopicFilterInvalid
 	}
+	to := c.session
 	_, inner, _ := codec.SplitShare(req.Filter)
-	if access := c.srv.cfg.Access; access != nil && !c.trusted && !access.CanSubscribe(c.user, c.session.id, inner) {
+	if access := c.srv.cfg.Access; access != nil && !c.trusted && !access.CanSubscribe(c.user, to.id, inner) {
 		return codec.NotAuthorized
 	}
+	if _, found := to.subs.find(req.Filter); !found && !to.subsHaveRoom(len(req.Filter)) {
+		return codec.QuotaExceeded
+	}
 	return codec.ReasonCode(req.QoS)
+}
+
+// subsHaveRoom says whether the session may have one subscription more, whose filter
+// has n bytes.
+func (to *session) subsHaveRoom(n int) bool {
+	size := n + subscriptionSize
+	return to.subs.size+size <= maxSubscriptions && (!to.durable() || to.srv.storeHasRoom(int64(size)))
 }
 
 // subscribe adds or replaces a subscription and says whether it is new. [MQTT-3.8.4-3]
