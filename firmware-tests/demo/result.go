@@ -17,16 +17,16 @@ type result struct {
 	QoS2         device.Count `json:"qos2"`
 	Reconnects   int64        `json:"sensor_reconnects"`
 	LostSessions int64        `json:"sensor_sessions_lost"`
-	Consumer     int64        `json:"consumer_reconnects"`
+	Consumer     int64        `json:"consumer_reconnects"` // at the cluster
 }
 
 func (s *stage) count(d time.Duration) *result {
 	r := &result{Seconds: d.Seconds(), QoS1: s.ledger.Count(1), QoS2: s.ledger.Count(2)}
 	for _, d := range s.fleet {
-		r.Reconnects += d.Reconnects.Load()
+		r.Reconnects += d.Connections.Load() - 1
 		r.LostSessions += d.LostSessions.Load()
 	}
-	r.Consumer = s.consumer.Reconnects.Load()
+	r.Consumer = s.consumer.Connections.Load() - 1
 	return r
 }
 

@@ -19,7 +19,7 @@ type Consumer struct {
 	Version codec.Version
 	Ledger  *Ledger
 
-	Arrivals, Reconnects, LostSessions atomic.Int64
+	Arrivals, Connections, LostSessions atomic.Int64
 
 	// Owned by Run.
 	held map[uint16]bool // QoS 2 identifiers between PUBREC and PUBREL [MQTT-4.3.3-10]
@@ -58,7 +58,7 @@ func (c *Consumer) session(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	defer c.Reconnects.Add(1)
+	c.Connections.Add(1)
 	stop := context.AfterFunc(ctx, l.close)
 	defer stop()
 	if !connack.SessionPresent {

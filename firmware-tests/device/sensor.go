@@ -24,7 +24,7 @@ type Sensor struct {
 	Interval time.Duration // between two messages; 0 for as many as the window lets through
 	Ledgers  []*Ledger     // one for each consumer
 
-	Sent, Acked, Reconnects, LostSessions atomic.Int64
+	Acked, Connections, LostSessions atomic.Int64
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -117,12 +117,12 @@ func (s *Sensor) session(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
+	s.Connections.Add(1)
 	s.begin(l, connack.SessionPresent)
 	defer func() {
 		s.mu.Lock()
 		s.link = nil
 		s.mu.Unlock()
-		s.Reconnects.Add(1)
 	}()
 	if ctx.Err() != nil {
 		return ctx.Err() // hangUp may have come before begin
@@ -168,7 +168,6 @@ func (s *Sensor) publish() {
 		f := flight{n: s.numbered}
 		s.flying = append(s.flying, f)
 		s.link.send(s.message(f, false))
-		s.Sent.Add(1)
 	}
 }
 

@@ -23,7 +23,7 @@ var BuildNATS = sync.OnceValues(func() (string, error) {
 		dir = os.TempDir()
 	}
 	path := filepath.Join(dir, "sluice-firmware-tests", "nats-server")
-	cmd := exec.Command("go", "build", "-o", path, natsServer)
+	cmd := exec.Command("go", "build", "-o", path, natsServer) // nothing to do if it is there
 	cmd.Dir = filepath.Join(Root(), "firmware-tests")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build nats-server: %w\n%s", err, out)

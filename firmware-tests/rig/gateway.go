@@ -19,20 +19,20 @@ func Root() string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
-// Build builds the gateway, once in this process, and returns the binary's
+// Build builds the gateway as bin/sluice, once in this process, and returns its
 // path. SLUICE_BINARY in the environment names one to use instead.
 var Build = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("SLUICE_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
+	// Tests of other packages may do the same now, or run what is there: a
+	// rename never shows half a file.
 	path := filepath.Join(Root(), "bin", "sluice")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/sluice")
-	cmd.Dir = Root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	own := fmt.Sprintf("%s-%d", path, os.Getpid())
+	if out, err := exec.Command(filepath.Join(Root(), "deploy", "build.sh"), own).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
 	}
-	return path, nil
+	return path, os.Rename(own, path)
 })
 
 // Gateway is the gateway's binary on free ports with a data directory of its
