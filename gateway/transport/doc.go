@@ -14,7 +14,7 @@
 //
 // # Event loops
 //
-// A loop is a thread that waits in epoll for its share of the connections. In
+// A loop waits in epoll for its share of the connections. In
 // each round it reads once from every connection that has something, and then
 // attends to every connection that got output by it, with one write that does
 // not block; what the socket does not take waits until it is writable. A

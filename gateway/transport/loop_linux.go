@@ -2,13 +2,11 @@ package transport
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -74,7 +72,7 @@ func (c *polled) poke() {
 	l.wake()
 }
 
-// loop is an event loop with a thread of its own.
+// loop is an event loop: one goroutine for many connections.
 //
 // A round waits for events, reads once from each connection that has
 // something, and then attends to each connection on the dirty list: those that
@@ -82,7 +80,7 @@ func (c *polled) poke() {
 type loop struct {
 	// Set once.
 	t      *Transport
-	epoll  int
+	poller *poller
 	eventf int // wakes the loop
 	peers  []*loop
 
@@ -119,6 +117,31 @@ type listener struct {
 	starved bool      // the last accept failed
 }
 
+func newLoop(t *Transport) (*loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	eventf, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		p.close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	l := &loop{t: t, poller: p, eventf: eventf, buf: make([]byte, readSize)}
+	l.idle.Store(true)
+	// By edges it need not be read: each write is one.
+	if err := p.ctl(unix.EPOLL_CTL_ADD, int32(eventf), unix.EPOLLIN|unix.EPOLLET); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *loop) close() {
+	l.poller.close()
+	unix.Close(l.eventf)
+}
+
 func (l *loop) wake() {
 	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
 		var one [8]byte // it is never read, only ever larger: 2^64 wakings fit in
@@ -138,16 +161,11 @@ func (l *loop) do(f func()) {
 }
 
 func (l *loop) run() {
-	runtime.LockOSThread()
 	defer l.t.wg.Done()
-	events := make([]unix.EpollEvent, 256)
 	for !l.quit || l.n > 0 || l.dirty.Load() != nil {
-		n, err := unix.EpollWait(l.epoll, events, l.timeout())
+		events := l.poller.wait(l.timeout())
 		l.asleep.Store(false)
-		if err != nil && err != unix.EINTR {
-			panic(fmt.Sprintf("epoll_wait: %v", err))
-		}
-		for i := range max(n, 0) {
+		for i := range events {
 			l.event(&events[i])
 		}
 		if !l.idle.Load() {
@@ -158,12 +176,11 @@ func (l *loop) run() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	unix.Close(l.epoll)
-	unix.Close(l.eventf)
+	l.close()
 }
 
-// timeout is how long to wait, in milliseconds, and announces the sleep.
-func (l *loop) timeout() int {
+// timeout is how long to wait, as poller.wait has it, and announces the sleep.
+func (l *loop) timeout() time.Duration {
 	l.asleep.Store(true)
 	if l.dirty.Load() != nil || !l.idle.Load() {
 		l.asleep.Store(false)
@@ -181,7 +198,7 @@ func (l *loop) timeout() int {
 	if first.IsZero() {
 		return -1
 	}
-	return int(max(0, time.Until(first)+time.Millisecond-1) / time.Millisecond)
+	return max(0, time.Until(first))
 }
 
 // work runs the tasks.
@@ -231,10 +248,7 @@ func (l *loop) read(c *polled) {
 	if !wanted {
 		return
 	}
-	n, err := unix.Read(int(c.fd), l.buf)
-	for err == unix.EINTR {
-		n, err = unix.Read(int(c.fd), l.buf)
-	}
+	n, err := readNow(c.fd, l.buf)
 	switch {
 	case err == unix.EAGAIN:
 	case c.draining && (n == 0 || err != nil):
@@ -311,7 +325,7 @@ func (l *loop) open(c *polled) {
 		l.conns[c.fd] = nil
 		l.n--
 		l.reject(c)
-		l.t.log.Warn("accept", "wire", c.Wire(), "err", os.NewSyscallError("epoll_ctl", err))
+		l.t.log.Warn("accept", "wire", c.Wire(), "err", err)
 		return
 	}
 	l.t.handler.Open(&c.Conn)
@@ -347,10 +361,8 @@ func (l *loop) flush(c *polled) {
 			return
 		}
 		b := c.head.rest()
-		n, err := unix.Write(int(c.fd), b)
+		n, err := writeNow(c.fd, b)
 		switch {
-		case err == unix.EINTR:
-			continue
 		case err == unix.EAGAIN:
 			return
 		case err != nil:
@@ -402,7 +414,7 @@ func (l *loop) watch(c *polled) error {
 		op = unix.EPOLL_CTL_ADD
 	}
 	c.events = events
-	return unix.EpollCtl(l.epoll, op, int(c.fd), &unix.EpollEvent{Events: events, Fd: c.fd})
+	return l.poller.ctl(op, c.fd, events)
 }
 
 // bound gives c the time of Close.
@@ -441,7 +453,7 @@ func (l *loop) finish(c *polled) {
 // drop closes the descriptor.
 func (l *loop) drop(c *polled) {
 	if c.events != 0 {
-		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+		l.poller.ctl(unix.EPOLL_CTL_DEL, c.fd, 0)
 	}
 	l.conns[c.fd] = nil
 	l.n--
@@ -479,7 +491,7 @@ func (l *loop) expire() {
 	for _, ln := range l.listeners {
 		if !ln.rests.IsZero() && !now.Before(ln.rests) {
 			ln.rests = time.Time{}
-			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(ln.fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: ln.fd})
+			l.poller.ctl(unix.EPOLL_CTL_MOD, ln.fd, unix.EPOLLIN)
 		}
 	}
 }
@@ -500,7 +512,7 @@ func (l *loop) accept(ln *listener) {
 			}
 			ln.starved = true
 			ln.rests = time.Now().Add(acceptPause)
-			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(ln.fd), &unix.EpollEvent{Fd: ln.fd})
+			l.poller.ctl(unix.EPOLL_CTL_MOD, ln.fd, 0)
 			return
 		}
 		ln.starved = false
@@ -549,24 +561,15 @@ func (ls *loops) start(t *Transport) error {
 	}
 	all := make([]*loop, ls.n)
 	for i := range all {
-		l := &loop{t: t, peers: all, turn: i, buf: make([]byte, readSize)}
-		l.idle.Store(true)
-		var err1, err2, err3 error
-		l.epoll, err1 = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-		l.eventf, err2 = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-		if err1 == nil && err2 == nil {
-			// By edges it need not be read: each write is one.
-			err3 = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.eventf,
-				&unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(l.eventf)})
-		}
-		all[i] = l
-		if err := errors.Join(err1, err2, err3); err != nil {
-			for _, l := range all[:i+1] {
-				unix.Close(l.epoll)
-				unix.Close(l.eventf)
+		l, err := newLoop(t)
+		if err != nil {
+			for _, l := range all[:i] {
+				l.close()
 			}
 			return fmt.Errorf("event loop: %w", err)
 		}
+		l.peers, l.turn = all, i
+		all[i] = l
 	}
 	ls.all = all
 	t.wg.Add(len(all))
@@ -640,12 +643,12 @@ func detach(ln net.Listener) (fd int, err error) {
 func (l *loop) admit(ln *listener) {
 	l.reach(ln.fd)
 	l.listeners = append(l.listeners, ln)
-	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, int(ln.fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: ln.fd})
+	l.poller.ctl(unix.EPOLL_CTL_ADD, ln.fd, unix.EPOLLIN)
 }
 
 func (l *loop) dismiss(ln *listener) {
 	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
-	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(ln.fd), nil)
+	l.poller.ctl(unix.EPOLL_CTL_DEL, ln.fd, 0)
 	unix.Close(int(ln.fd))
 }
 

@@ -1,0 +1,105 @@
+package transport
+
+import (
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// poller waits for events of many descriptors.
+//
+// An epoll descriptor can itself be waited for, so the waiting is left to the
+// runtime's own poller, and the goroutine is parked meanwhile. Blocking in
+// epoll_wait instead has the scheduler's monitor take the processor away, hand it
+// back, and stay awake for it: at a few thousand events a second that costs
+// more than the events do.
+type poller struct {
+	fd   int
+	file *os.File
+	conn syscall.RawConn
+
+	// Owned by who waits.
+	events [256]unix.EpollEvent
+	n      int
+	poll   func(uintptr) bool
+	limit  bool // a deadline is set
+}
+
+func newPoller() (*poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // or NewFile would not have it polled
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	p.poll = func(uintptr) bool { return p.look() }
+	if p.conn, err = p.file.SyscallConn(); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *poller) close() { p.file.Close() }
+
+// ctl is epoll_ctl.
+func (p *poller) ctl(op int, fd int32, events uint32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, int(fd), &unix.EpollEvent{Events: events, Fd: fd}))
+}
+
+// wait returns what has happened, valid until the next call: at once if d is 0,
+// after d at most if it is positive. It may return nothing before.
+func (p *poller) wait(d time.Duration) []unix.EpollEvent {
+	if p.look() || d == 0 {
+		return p.events[:p.n]
+	}
+	if d > 0 || p.limit {
+		p.limit = d > 0
+		var at time.Time
+		if p.limit {
+			at = time.Now().Add(d)
+		}
+		p.file.SetReadDeadline(at)
+	}
+	p.conn.Read(p.poll) // its error is a deadline that has passed
+	return p.events[:p.n]
+}
+
+// look takes what has happened, and reports whether anything has.
+func (p *poller) look() bool {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
+		if errno == 0 {
+			p.n = int(n)
+			return n > 0
+		}
+		if p.n = 0; errno != unix.EINTR {
+			return false // only a descriptor that is none any more
+		}
+	}
+}
+
+// readNow and writeNow are read and write on a descriptor that does not block.
+// The scheduler is not told of them: there is nothing that it could do meanwhile.
+// b is not empty.
+func readNow(fd int32, b []byte) (int, error)  { return callNow(unix.SYS_READ, fd, b) }
+func writeNow(fd int32, b []byte) (int, error) { return callNow(unix.SYS_WRITE, fd, b) }
+
+func callNow(trap uintptr, fd int32, b []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
