@@ -93,7 +93,10 @@ func (t *target) tlsConfig() (*tls.Config, error) {
 		}
 		conf.RootCAs = pool
 	}
-	if t.cert != "" || t.key != "" {
+	if (t.cert == "") != (t.key == "") {
+		return nil, usage("-cert and -key go together: give both")
+	}
+	if t.cert != "" {
 		pair, err := tls.LoadX509KeyPair(t.cert, t.key)
 		if err != nil {
 			return nil, usage("-cert and -key: %w", err)
@@ -174,6 +177,9 @@ func (t *target) connect(ctx context.Context, p *codec.Connect) (*client, error)
 	defer stop()
 	if err := c.login(p); err != nil {
 		c.close()
+		if ctx.Err() == context.DeadlineExceeded {
+			err = &failure{exitUnreachable, fmt.Errorf("%s: no answer to CONNECT within %v", u, &t.timeout)}
+		}
 		return nil, err
 	}
 	go c.ping(time.Duration(p.KeepAlive) * time.Second * 3 / 4)
@@ -232,7 +238,7 @@ func (c *client) login(p *codec.Connect) error {
 
 // refused is the error for a reason code of 0x80 and up.
 func refused(what string, code codec.ReasonCode, reason []byte) error {
-	if len(reason) > 0 {
+	if len(reason) > 0 && string(reason) != code.String() {
 		return fmt.Errorf("the server refuses %s: %v: %s", what, code, reason)
 	}
 	return fmt.Errorf("the server refuses %s: %v", what, code)

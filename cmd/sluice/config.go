@@ -52,13 +52,14 @@ func describe(list []variable) string {
 		if v.group != "" {
 			fmt.Fprintf(&b, "\n%s\n", v.group)
 		}
-		origin := ""
-		if v.Origin != "default" {
-			origin = "; set by the " + v.Origin
-		}
 		fmt.Fprintf(&b, "\n  %s=%s\n", v.Name, v.Value)
 		fmt.Fprintf(&b, "      %s\n", v.Meaning)
-		fmt.Fprintf(&b, "      default: %s%s\n", cmp.Or(v.Default, "none"), origin)
+		if v.Origin != "default" {
+			fmt.Fprintf(&b, "      from the %s; ", v.Origin)
+		} else {
+			b.WriteString("      ")
+		}
+		fmt.Fprintf(&b, "default: %s\n", cmp.Or(v.Default, "none"))
 	}
 	return strings.TrimPrefix(b.String(), "\n")
 }

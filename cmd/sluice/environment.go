@@ -94,7 +94,9 @@ func whatIsWrong(t reflect.Type, value string, err error) string {
 		return fmt.Sprintf("%q is not a duration such as 500ms, 10s, 5m or 36h", value)
 	case t.Kind() == reflect.Bool:
 		return fmt.Sprintf("%q is neither true nor false", value)
-	case t.Kind() == reflect.Uint16 || t == reflect.TypeFor[int]():
+	case t.Kind() == reflect.Uint16:
+		return fmt.Sprintf("%q is not a whole number up to 65535", value)
+	case t == reflect.TypeFor[int]():
 		return fmt.Sprintf("%q is not a whole number in range", value)
 	case strings.HasPrefix(err.Error(), "slog:"):
 		return fmt.Sprintf("%q is none of debug, info, warn, error", value)
@@ -187,7 +189,9 @@ func allVariables(environ map[string]string, s *settings) []variable {
 		list = append(list, variables(environ, bridgeVariable(n, ""), &s.Bridges[i])...)
 	}
 	if len(numbers) == 0 {
-		list = append(list, variables(nil, bridgePrefix+"n_", new(bridgeSettings))...)
+		var example bridgeSettings
+		parse(nil, bridgePrefix+"n_", &example, new(faults))
+		list = append(list, variables(nil, bridgePrefix+"n_", &example)...)
 	}
 	var c clientSettings
 	parse(environ, clientPrefix, &c, new(faults))

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"syscall"
 
 	"sluice/gateway/transport"
 )
@@ -46,7 +48,7 @@ func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Log
 		}
 		at, err := t.Listen(l.network, addr, conf)
 		if err != nil {
-			return fmt.Errorf("%s%s: %w", prefix, l.variable, err)
+			return fmt.Errorf("%s%s: %w", prefix, l.variable, cannotListen(addr, err))
 		}
 		fmt.Fprintf(stdout, "%s on %v\n", l.title, at)
 	}
@@ -55,4 +57,17 @@ func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Log
 			prefix + "AUTH_ANONYMOUS=true to let everybody in")
 	}
 	return nil
+}
+
+// cannotListen says in a user's words why there is no listener at addr.
+func cannotListen(addr string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s is in use by another program: stop that one (ss -ltnpx shows it), or take another address", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s is not an address of this machine (ip addr shows them), or not yet", addr)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE, a socket a directory that may be written", addr)
+	}
+	return err
 }

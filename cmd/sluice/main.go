@@ -139,6 +139,9 @@ func (c *command) parse(f *flag.FlagSet, max int) ([]string, error) {
 		return nil, usage("%w", err)
 	}
 	if f.NArg() > max {
+		if next := f.Arg(max); max > 0 && strings.HasPrefix(next, "-") {
+			return nil, usage("%s goes before %q", next, f.Arg(0))
+		}
 		return nil, usage("%q is an argument too many", f.Arg(max))
 	}
 	return f.Args(), nil

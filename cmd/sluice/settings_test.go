@@ -184,7 +184,7 @@ func TestFaults(t *testing.T) {
 				`SLUICE_PROXY_FROM: "lan" is not an address`,
 				`SLUICE_AUTH_ANONYMOUS: "yes" is neither true nor false`,
 				`SLUICE_MAX_PACKET_SIZE: "1M" is not a size`,
-				`SLUICE_MAX_INFLIGHT: "70000" is not a whole number`,
+				`SLUICE_MAX_INFLIGHT: "70000" is not a whole number up to 65535`,
 				`SLUICE_STORE_LINGER: "2" is not a duration`,
 				`SLUICE_STORE_MAX_BYTES: "9223372036854775807GiB" is not a size`,
 				`SLUICE_QUEUE_POLICY: "drop" is none of reject, drop-oldest, drop-newest`,
@@ -251,10 +251,11 @@ func TestFaults(t *testing.T) {
 		"bridges with a gap": {
 			map[string]string{
 				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "a",
-				"SLUICE_BRIDGE_2_URL": "ftp://a", "SLUICE_BRIDGE_2_UP": "a 1,,b", "SLUICE_BRIDGE_2_KEEPALIVE": "soon",
+				"SLUICE_BRIDGE_2_URL": "ftp://a", "SLUICE_BRIDGE_2_UP": "a 1,,b", "SLUICE_BRIDGE_2_DOWN": "a/# 3", "SLUICE_BRIDGE_2_KEEPALIVE": "soon",
 			},
 			[]string{
 				"SLUICE_BRIDGE_1_URL: missing, but there is SLUICE_BRIDGE_2_URL: number bridges from 0",
+				`SLUICE_BRIDGE_2_DOWN: "a/# 3" asks for QoS 3: a quality of service is 0, 1 or 2`,
 				`SLUICE_BRIDGE_2_UP: a topic filter is missing`,
 				`SLUICE_BRIDGE_2_KEEPALIVE: "soon" is not a duration`,
 				"SLUICE_BRIDGE_2_URL: a URL begins with",
@@ -417,6 +418,9 @@ func TestConfigShowsOrigins(t *testing.T) {
 	for name := range want {
 		t.Errorf("%s is not listed", name)
 	}
+	if _, example, _ := runCommand(t, nil, "", "config"); !strings.Contains(example, "SLUICE_BRIDGE_n_MAX_INFLIGHT=100\n") {
+		t.Error("the example of a bridge is not shown with its defaults")
+	}
 	_, text, _ := runCommand(t, environ, "", "config")
 	if strings.Contains(out+text, "s3cret") || strings.Contains(out+text, "t0psecret") {
 		t.Error("sluice config shows a secret")
@@ -426,7 +430,7 @@ func TestConfigShowsOrigins(t *testing.T) {
 		t.Errorf("a password in a URL is shown, or taken: exit code %d, %s", code, errs)
 	}
 	if !strings.Contains(text, "\n  SLUICE_BRIDGE_0_PASSWORD=(hidden)\n      Password at the upstream; or SLUICE_BRIDGE_0_PASSWORD_FILE, a file that holds it\n"+
-		"      default: none; set by the file "+dir+"/password\n") {
+		"      from the file "+dir+"/password; default: none\n") {
 		t.Errorf("sluice config explains the bridge's password otherwise than expected:\n%s", text)
 	}
 }

@@ -189,8 +189,13 @@ func (r *rules) UnmarshalText(text []byte) error {
 // parseRule reads "filter" or "filter qos".
 func parseRule(text string) (bridge.Rule, error) {
 	r := bridge.Rule{Filter: text, QoS: 2}
-	if i := strings.LastIndexByte(text, ' '); i >= 0 && i == len(text)-2 && '0' <= text[i+1] && text[i+1] <= '2' {
-		r = bridge.Rule{Filter: strings.TrimSpace(text[:i]), QoS: text[i+1] - '0'}
+	if i := strings.LastIndexByte(text, ' '); i >= 0 {
+		if qos, err := strconv.ParseUint(text[i+1:], 10, 64); err == nil {
+			if qos > 2 {
+				return r, fmt.Errorf("%q asks for QoS %d: a quality of service is 0, 1 or 2", text, qos)
+			}
+			r = bridge.Rule{Filter: strings.TrimSpace(text[:i]), QoS: byte(qos)}
+		}
 	}
 	if r.Filter == "" {
 		return r, errors.New("a topic filter is missing, or there is a comma too many")
