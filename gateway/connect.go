@@ -170,9 +170,6 @@ func sessionSize(id string, p *codec.Connect) int64 {
 func (s *Server) resume(id string, clean bool, expiry uint32) (to *session, present bool) {
 	to = s.sessions[id]
 	if to != nil && to.conn != nil {
-		if clean && to.conn.will != nil {
-			to.conn.will.delay = 0
-		}
 		to.conn.close(codec.SessionTakenOver, "session taken over")
 		to = s.sessions[id] // gone if it was not to outlive its connection
 	}

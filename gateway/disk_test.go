@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"sluice/codec"
+)
+
+// What an answer promises is on disk when it leaves, and not sooner.
+func TestAnswersWaitForTheDisk(t *testing.T) {
+	filter := func(f string, qos byte) []codec.Subscription {
+		return []codec.Subscription{{Filter: []byte(f), QoS: qos}}
+	}
+	for name, c := range map[string]struct {
+		say  []codec.Packet // by p, whose session lasts; another such, away, wants away/#
+		want []codec.Packet
+	}{
+		"QoS 1 for one who is away":   {[]codec.Packet{message("away/1", "", 1, 1)}, []codec.Packet{&codec.Puback{ID: 1}}},
+		"QoS 2 for one who is away":   {[]codec.Packet{message("away/1", "", 2, 1)}, []codec.Packet{&codec.Pubrec{ID: 1}}},
+		"QoS 2 for nobody":            {[]codec.Packet{message("x", "", 2, 1)}, []codec.Packet{&codec.Pubrec{ID: 1, Code: codec.NoMatchingSubscribers}}},
+		"QoS 2, repeated":             {[]codec.Packet{message("x", "", 2, 1), message("x", "", 2, 1)}, []codec.Packet{&codec.Pubrec{ID: 1, Code: codec.NoMatchingSubscribers}, &codec.Pubrec{ID: 1}}},
+		"the release of an old QoS 2": {[]codec.Packet{&codec.Pubrel{ID: 9}}, []codec.Packet{&codec.Pubcomp{ID: 9}}},
+		"a retained message":          {[]codec.Packet{retained("x", "y", 1, 1)}, []codec.Packet{&codec.Puback{ID: 1}}},
+		"a retained message cleared":  {[]codec.Packet{retained("old", "", 1, 1)}, []codec.Packet{&codec.Puback{ID: 1}}},
+		"SUBSCRIBE":                   {[]codec.Packet{&codec.Subscribe{ID: 1, Subscriptions: filter("x", 1)}}, []codec.Packet{&codec.Suback{ID: 1, Codes: []codec.ReasonCode{1}}}},
+		"UNSUBSCRIBE":                 {[]codec.Packet{&codec.Unsubscribe{ID: 1, Filters: [][]byte{[]byte("own")}}}, []codec.Packet{&codec.Unsuback{ID: 1, Codes: []codec.ReasonCode{0}}}},
+		"PUBREC of what p was sent":   {[]codec.Packet{&codec.Pubrec{ID: 2}}, []codec.Packet{&codec.Pubrel{ID: 2}}},
+		"QoS 2 for p": {[]codec.Packet{message("own", "", 2, 1)},
+			[]codec.Packet{&codec.Pubrec{ID: 1}, message("own", "", 2, 3)}},
+		"what came first is answered first": {[]codec.Packet{message("away/1", "", 1, 1), message("x", "", 1, 2)},
+			[]codec.Packet{&codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers}}},
+	} {
+		onDisk(t, Config{}, func(at *site) {
+			away := at.join("away", codec.V5, keep)
+			away.subscribe(2, "away/#")
+			away.cut()
+			p := at.join("p", codec.V5, keep)
+			p.subscribe(2, "own")
+			p.send(message("own", "", 2, 9), retained("old", "x", 0, 0))
+			p.want("ready", &codec.Pubrec{ID: 9}, message("own", "", 2, 2))
+			time.Sleep(2 * time.Second)
+			at.settle()
+
+			at.disk <- struct{}{}
+			p.send(c.say...)
+			time.Sleep(5 * time.Second)
+			p.wantIdle(name + " is not answered before it is on disk")
+			<-at.disk
+			at.settle()
+			p.want(name+" is answered once it is", c.want...)
+			p.wantIdle(name)
+		})
+	}
+}
+
+// One recipient's acknowledgement does not stand for what another has only in memory.
+func TestOneAcknowledgementIsNotEnough(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		for _, name := range []string{"away", "here", "there"} {
+			at.join(name, codec.V5, keep).subscribe(1, "a")
+			if name == "away" {
+				at.join(name, codec.V5, keep).cut()
+			}
+		}
+		here, there := at.join("here", codec.V5, keep), at.join("there", codec.V5, keep)
+		pub := at.join("pub", codec.V5)
+		at.settle()
+		at.disk <- struct{}{}
+		pub.send(message("a", "", 1, 1))
+		here.send(&codec.Puback{ID: 2})
+		there.send(&codec.Puback{ID: 2})
+		pub.wantIdle("the copy of the one who is away is not on disk")
+		<-at.disk
+		at.settle()
+		pub.want("now it is", &codec.Puback{ID: 1})
+
+		at.join("away", codec.V5) // ends it
+		at.settle()
+		at.disk <- struct{}{}
+		pub.send(message("a", "", 1, 2))
+		here.send(&codec.Puback{ID: 3})
+		pub.wantIdle("one of the two has it")
+		there.send(&codec.Puback{ID: 3})
+		pub.want("both have it", &codec.Puback{ID: 2})
+		<-at.disk
+	})
+}
+
+func TestKillKeepsWhatWasDone(t *testing.T) {
+	for name, end := range map[string]func(*site){
+		"killed":  func(at *site) { time.Sleep(3 * time.Second); at.settle(); at.crash(nil) },
+		"stopped": (*site).restart,
+		"cut, and killed a second later": func(at *site) {
+			at.join("sub", codec.V5, keep).cut()
+			time.Sleep(time.Second + 100*time.Millisecond)
+			at.crash(nil)
+		},
+	} {
+		onDisk(t, Config{}, func(at *site) {
+			sub := at.join("sub", codec.V5, keep)
+			sub.subscribe(2, "a")
+			sub.cut()
+			pub := at.join("pub", codec.V5)
+			pub.send(message("a", "1", 1, 1), message("a", "2", 1, 2), message("a", "3", 2, 3), message("a", "4", 1, 4))
+			sub = at.join("sub", codec.V5, keep, func(c *codec.Connect) { c.ReceiveMaximum = 3 })
+			sub.want("three are sent", message("a", "1", 1, 2), message("a", "2", 1, 3), message("a", "3", 2, 4))
+			sub.send(&codec.Puback{ID: 2})
+			sub.want("and a fourth", message("a", "4", 1, 5))
+			end(at)
+			sub = at.join("sub", codec.V5, keep)
+			two, three, four := message("a", "2", 1, 3), message("a", "3", 2, 4), message("a", "4", 1, 5)
+			two.Dup, three.Dup, four.Dup = true, true, true
+			sub.want(name+": what was acknowledged does not come again, what was sent is marked", two, three, four)
+			sub.send(&codec.Puback{ID: 3}, &codec.Puback{ID: 5}, &codec.Pubrec{ID: 4})
+			sub.want("released", &codec.Pubrel{ID: 4})
+			at.crash(nil) // nothing waits in the queue, but 4 is in use
+			sub = at.join("sub", codec.V5, keep)
+			pub = at.join("pub", codec.V5)
+			pub.send(message("a", "5", 2, 1))
+			sub.want("the identifiers go on", &codec.Pubrel{ID: 4}, message("a", "5", 2, 6))
+		})
+	}
+}
+
+func TestKillBringsTheWill(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(1, "w")
+		at.join("p", codec.V5, withWill(0))
+		time.Sleep(2 * time.Second)
+		at.crash(nil)
+		sub = at.join("sub", codec.V5, keep)
+		sub.want("the will of a client whose session does not last goes out too", message("w", "gone", 1, 2))
+		if n := at.srv.Stats().Sessions; n != 1 {
+			t.Errorf("%d sessions, want 1", n)
+		}
+	})
+}
+
+func TestWillIsNotSentWithoutItsGrant(t *testing.T) {
+	before, after := accounts(t, "ali", "  readwrite #"), accounts(t, "ali", "  read #")
+	onDisk(t, Config{Access: before}, func(at *site) {
+		at.join("sub", codec.V5, keep, as("ali", "sesame")).subscribe(1, "w")
+		at.join("p", codec.V5, keep, as("ali", "sesame"), withWill(30)).cut()
+		at.cfg.Access = after
+		at.restart()
+		sub := at.join("sub", codec.V5, keep, as("ali", "sesame"))
+		time.Sleep(time.Minute)
+		sub.wantIdle("the grant is gone, so the will is not sent")
+		if n := at.srv.Stats().Dropped.NotAuthorized; n != 1 {
+			t.Errorf("%d counted as not authorized, want 1", n)
+		}
+	})
+}
+
+func TestExpiryInDisconnectIsLimited(t *testing.T) {
+	inBubble(t, Config{MaxSessionExpiry: time.Minute}, func(at *site) {
+		p := at.join("p", codec.V5, keep)
+		p.send(&codec.Disconnect{HasSessionExpiry: true, SessionExpiry: 3600})
+		time.Sleep(61 * time.Second)
+		if n := at.srv.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions are left, want none", n)
+		}
+	})
+}
+
+func TestSentMessageDoesNotExpire(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		m := message("a", "x", 2, 2)
+		m.HasMessageExpiry, m.MessageExpiry = true, 10
+		at.join("pub", codec.V5).send(m)
+		sub.want("it comes", m)
+		sub.cut()
+		time.Sleep(time.Minute)
+		sub = at.join("sub", codec.V5, keep)
+		m.Dup, m.MessageExpiry = true, 0
+		sub.want("a handshake that has begun is ended", m)
+	})
+}
+
+func TestSentQoS2StaysWithItsMember(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		first := at.join("first", codec.V5, keep)
+		first.subscribe(2, "$share/g/a")
+		at.join("pub", codec.V5).send(message("a", "x", 2, 1))
+		first.want("it has it", message("a", "x", 2, 2))
+		second := at.join("second", codec.V5)
+		second.subscribe(2, "$share/g/a")
+		first.cut()
+		at.join("first", codec.V5)
+		second.wantIdle("a QoS 2 message that one member may have does not go to another")
+	})
+}
