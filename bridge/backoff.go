@@ -6,14 +6,15 @@ import (
 )
 
 const (
-	minWait = time.Second
+	minWait = 500 * time.Millisecond
 	maxWait = time.Minute
-	stable  = time.Minute // a connection that lasted this long has been a good one
+	stable  = 5 * time.Second // a connection that lasted this long has been a good one
 )
 
-// A backoff says how long to wait before the next attempt: at random between a
-// second and three times the last wait, at most a minute. Many gateways that
-// lose the same upstream so come back spread out.
+// A backoff says how long to wait before the next attempt: at random between
+// half a second and three times the last wait, at most a minute. Many gateways
+// that lose the same upstream so come back spread out, and a cluster of which
+// a node has died is asked again at once.
 type backoff struct{ last time.Duration }
 
 // next returns the wait after an attempt that lasted so long, connection
@@ -23,7 +24,7 @@ func (b *backoff) next(lasted time.Duration, permanent bool) time.Duration {
 	if lasted >= stable {
 		b.last = 0
 	}
-	low, high := minWait, min(max(3*b.last, minWait), maxWait)
+	low, high := minWait, min(3*max(b.last, minWait), maxWait)
 	if permanent {
 		low, high = maxWait/2, maxWait
 	}

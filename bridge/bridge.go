@@ -190,7 +190,7 @@ func (b *Bridge) connect(ctx context.Context) error {
 	v := b.version.ask(time.Now())
 	up, err := b.connectUpstream(ctx, v)
 	if v == codec.V5 && errors.Is(err, errOldVersion) {
-		b.log.Info("upstream does not take MQTT 5, asking for 3.1.1", "error", err)
+		b.log.Debug("trying MQTT 3.1.1", "error", err)
 		v = codec.V311
 		up, err = b.connectUpstream(ctx, v)
 	}

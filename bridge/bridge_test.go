@@ -177,7 +177,7 @@ func TestRefusal(t *testing.T) {
 		{codec.BadUserNameOrPassword, 30 * time.Second, "check the bridge's user name and password"},
 		{codec.ClientIdentifierNotValid, 30 * time.Second, "choose another"},
 		{codec.ServerMoved, 30 * time.Second, "elsewhere.example.com"},
-		{codec.ServerBusy, time.Second, "server busy"},
+		{codec.ServerBusy, 500 * time.Millisecond, "server busy"},
 	} {
 		t.Run(test.code.String(), func(t *testing.T) {
 			play(t, Config{}, func(t *testing.T, s *scene) {
@@ -602,7 +602,7 @@ func TestBackoff(t *testing.T) {
 	last, most := time.Duration(0), time.Duration(0)
 	for i := range 2000 {
 		wait := b.next(0, false)
-		if wait < time.Second || wait > time.Minute || wait > max(time.Second, 3*last) {
+		if wait < 500*time.Millisecond || wait > time.Minute || wait > 3*max(500*time.Millisecond, last) {
 			t.Fatalf("wait %d is %v after %v", i, wait, last)
 		}
 		last, most = wait, max(most, wait)
@@ -610,8 +610,11 @@ func TestBackoff(t *testing.T) {
 	if most < 50*time.Second {
 		t.Errorf("the longest of 2000 waits is %v", most)
 	}
-	if wait := b.next(time.Minute, false); wait != time.Second {
-		t.Errorf("waits %v after a stable minute, want 1 s", wait)
+	for range 1000 {
+		b.last = time.Minute
+		if wait := b.next(5*time.Second, false); wait > 1500*time.Millisecond {
+			t.Fatalf("waits %v after a good connection", wait)
+		}
 	}
 	for range 1000 {
 		if wait := b.next(0, true); wait < 30*time.Second || wait > time.Minute {

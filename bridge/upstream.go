@@ -43,6 +43,14 @@ func (r *refusal) Is(err error) bool {
 	return err == errOldVersion && r.code == codec.UnsupportedProtocolVersion
 }
 
+// hungUp is a connection that ended on CONNECT without an answer. So some old
+// servers tell that they do not know the version; others are just not there.
+type hungUp struct{ err error }
+
+func (h *hungUp) Error() string        { return "connection closed on CONNECT: " + h.err.Error() }
+func (h *hungUp) Is(target error) bool { return target == errOldVersion }
+func (h *hungUp) Unwrap() error        { return h.err }
+
 // permanent reports whether err is a refusal that somebody has to mend.
 func permanent(err error) bool { return hint(err) != "" }
 
@@ -99,7 +107,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	case err == nil && w.version != v: // accepted, but in the form of another version
 		err = errOldVersion
 	case err != nil && err != errNoAnswer && len(w.in) == 0:
-		err = fmt.Errorf("%w, or so it seems: connection closed on CONNECT (%w)", errOldVersion, err)
+		err = &hungUp{err}
 	}
 	if err != nil {
 		b.subscribed = false // a CONNACK lost on the way may have said that the session is new
