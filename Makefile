@@ -3,7 +3,7 @@
 # make demo       the whole job in a minute: sensors, gateway, a cluster that fails
 # make test       all tests, those of the gateway with the race detector
 # make check      formatting, vet, staticcheck, a few seconds of each fuzz target
-# make bench      benchmarks
+# make bench      benchmarks, then the gateway beside Mosquitto
 # make firmware   the tests that use the built gateway only, all of them
 # make release    dist/: every platform, reproducible, with sizes and checksums
 # make test-arm   tests of codec, store and gateway for ARM, under QEMU
@@ -26,6 +26,7 @@ check:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+	cd firmware-tests && go run ./bench/table
 
 firmware:
 	cd firmware-tests && go test -count=1 ./...
