@@ -52,7 +52,7 @@ type conn struct {
 	will     *will
 	aliases  *aliases
 	taken    uint64 // messages received
-	inflight int    // quota of receiveMax in use
+	inflight int    // of receiveMax, what the client has not ended: sent here, or waiting for PUBCOMP since before
 }
 
 // receive takes what has come and returns how much of it: whole packets only.

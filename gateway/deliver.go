@@ -240,7 +240,8 @@ func (to *session) pump() {
 	for to.conn != nil && w.sent < to.queue.Next() {
 		seq := w.sent
 		switch w.phaseOf(seq) {
-		case released:
+		case released: // its PUBCOMP returns what it takes here: the client counts it still
+			to.conn.inflight++
 			to.pubrel(seq, to.windowEpoch)
 			w.sent++
 			continue
@@ -308,7 +309,7 @@ func (to *session) acknowledged(id uint16, _ codec.ReasonCode) {
 	if !ok || to.window.phaseOf(seq) != sent || to.window.at(seq).qos != 1 {
 		return
 	}
-	to.returnQuota()
+	to.conn.inflight--
 	to.finish(seq)
 	to.pump()
 }
@@ -327,7 +328,7 @@ func (to *session) received(id uint16, code codec.ReasonCode) {
 	case p != sent || to.window.at(seq).qos != 2:
 		to.conn.acknowledge(ack{kind: codec.TypePubrel, id: id, code: codec.PacketIdentifierNotFound})
 	case code >= codec.UnspecifiedError: // [MQTT-4.3.3-4]
-		to.returnQuota()
+		to.conn.inflight--
 		to.finish(seq)
 		to.pump()
 	default:
@@ -349,7 +350,7 @@ func (to *session) completed(id uint16) {
 	if !ok || to.window.phaseOf(seq) != released {
 		return
 	}
-	to.returnQuota()
+	to.conn.inflight--
 	to.finish(seq)
 	to.pump()
 }
@@ -361,12 +362,4 @@ func (to *session) finish(seq uint64) {
 	to.window.finish(seq)
 	to.touch()
 	t.done()
-}
-
-// returnQuota gives back one of the client's Receive Maximum. What was in flight
-// before this connection has taken none, hence the floor. [MQTT-3.3.4-7]
-func (to *session) returnQuota() {
-	if to.conn.inflight > 0 {
-		to.conn.inflight--
-	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -177,4 +178,25 @@ func TestPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFailingDiskRefusesWhatNeedsIt(t *testing.T) {
+	onDisk(t, Config{QueuePolicy: DropOldest}, func(at *site) {
+		at.join("away", codec.V5, keep).subscribe(1, "durable/#")
+		here := at.join("here", codec.V5)
+		here.subscribe(1, "memory/#")
+		at.srv.Failed(errors.New("no space left on device"))
+		pub, old := at.join("pub", codec.V5), at.join("old", codec.V311)
+		pub.send(message("durable/a", "", 1, 1))
+		if ack, _ := pub.next().(*codec.Puback); ack == nil || ack.Code != codec.QuotaExceeded {
+			t.Errorf("MQTT 5 is answered by %s, want a refusal", show(ack))
+		}
+		pub.send(message("memory/a", "", 1, 2))
+		pub.want("what needs no disk is taken", &codec.Puback{ID: 2})
+		old.send(message("durable/a", "", 1, 1))
+		old.wantClosed("MQTT 3.1.1 has no refusal, so it keeps its message")
+		at.srv.Failed(nil)
+		pub.send(message("durable/a", "", 1, 3))
+		pub.want("when it is well again, all is", &codec.Puback{ID: 3})
+	})
 }

@@ -120,7 +120,7 @@ func TestDropsAreReported(t *testing.T) {
 			t.Error("it is told before a minute has passed")
 		}
 		time.Sleep(2 * time.Second)
-		if reports() != 1 || !strings.Contains(text(), "dropped.away=2") {
+		if reports() != 1 || !strings.Contains(text(), "dropped.qos0_away=2") {
 			t.Errorf("after a minute the log says %s", text())
 		}
 		time.Sleep(10 * time.Minute)
@@ -129,7 +129,7 @@ func TestDropsAreReported(t *testing.T) {
 		}
 		pub.send(message("a", "", 0, 0))
 		time.Sleep(2 * time.Minute)
-		if reports() != 2 || !strings.Contains(text(), "dropped.away=3") {
+		if reports() != 2 || !strings.Contains(text(), "dropped.qos0_away=3") {
 			t.Errorf("then the log says %s", text())
 		}
 		for _, line := range strings.Split(text(), "\n") {

@@ -122,12 +122,14 @@ func (s *Server) full(c *conn, p *codec.Message) bool {
 			continue
 		}
 		if !to.hasRoom(size) {
+			s.warnFull("client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
 			return true
 		}
 		copies++
 	}
 	for _, g := range r.groups {
 		if g.full(size) {
+			s.warnFull("group", g.filter, "members", len(g.members))
 			return true
 		}
 		copies++
@@ -135,5 +137,9 @@ func (s *Server) full(c *conn, p *codec.Message) bool {
 	if p.Retain {
 		copies++
 	}
-	return copies > 0 && !s.storeHasRoom(copies*size)
+	if copies > 0 && (s.failing != nil || !s.storeHasRoom(copies*size)) {
+		s.warnFull("disk", s.failing)
+		return true
+	}
+	return false
 }

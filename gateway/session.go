@@ -210,7 +210,7 @@ func (to *session) makeRoom(pub *publication) bool {
 		}
 	}
 	s.drop(&s.stats.Dropped.QueueFull)
-	s.warnFull(to)
+	s.warnFull("client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
 	return false
 }
 
@@ -226,12 +226,12 @@ func (to *session) dropOldest() bool {
 	return false
 }
 
-// warnFull tells the log, at most once a minute, whose queue is full.
-func (s *Server) warnFull(to *session) {
+// warnFull tells the log, at most once a minute, what is full: one client that does not
+// come back may stop everybody.
+func (s *Server) warnFull(what ...any) {
 	if s.warned != 0 && s.now < s.warned+time.Minute {
 		return
 	}
 	s.warned = s.now
-	s.log.Warn("queue full, messages are lost for this client; see SLUICE_QUEUE_MAX_BYTES, SLUICE_STORE_MAX_BYTES and SLUICE_QUEUE_POLICY",
-		"client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
+	s.log.Warn("full: messages are refused or dropped, as SLUICE_QUEUE_POLICY says; see SLUICE_QUEUE_MAX_BYTES and SLUICE_STORE_MAX_BYTES", what...)
 }

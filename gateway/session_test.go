@@ -243,6 +243,30 @@ func TestReceiveMaximumOfTheClient(t *testing.T) {
 	})
 }
 
+// What was released before a reconnect is still open at the client, and counts.
+func TestReleasedMessagesTakeQuota(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		two := func(c *codec.Connect) { keep(c); c.ReceiveMaximum = 2 }
+		sub := at.join("sub", codec.V5, two)
+		sub.subscribe(2, "a")
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a", "1", 2, 1), message("a", "2", 2, 2), message("a", "3", 2, 3), message("a", "4", 1, 4))
+		sub.want("two come", message("a", "1", 2, 2), message("a", "2", 2, 3))
+		sub.send(&codec.Pubrec{ID: 2}, &codec.Pubrec{ID: 3})
+		sub.want("and are released", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3})
+		sub.cut()
+
+		sub = at.join("sub", codec.V5, two)
+		sub.want("they are released again", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3})
+		sub.wantIdle("and fill the quota")
+		sub.send(&codec.Pubcomp{ID: 2})
+		sub.want("one is over, one comes", message("a", "3", 2, 4))
+		sub.wantIdle("not two")
+		sub.send(&codec.Pubcomp{ID: 3})
+		sub.want("then the other", message("a", "4", 1, 5))
+	})
+}
+
 func TestReceiveMaximumOfTheServer(t *testing.T) {
 	inBubble(t, Config{MaxInflight: 2}, func(at *site) {
 		p := at.join("p", codec.V5)

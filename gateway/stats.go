@@ -64,7 +64,7 @@ func (d Dropped) LogValue() slog.Value {
 		name  string
 		count uint64
 	}{
-		{"away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
+		{"qos0_away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
 		{"expired", d.Expired}, {"too_large", d.TooLarge}, {"not_authorized", d.NotAuthorized},
 		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged},
 	} {

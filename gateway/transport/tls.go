@@ -45,7 +45,7 @@ func (t *Transport) handshake(nc net.Conn, w wire, conf *tls.Config) {
 		if err != nil {
 			nc.Close()
 			t.leave()
-			t.log.Debug("handshake", "wire", w.String(), "remote", nc.RemoteAddr().String(), "err", err)
+			t.log.Info("TLS handshake failed", "wire", w.String(), "remote", nc.RemoteAddr().String(), "err", err)
 		} else {
 			t.startStream(tc, w, false)
 		}
