@@ -83,7 +83,16 @@ func TestOneAcknowledgementIsNotEnough(t *testing.T) {
 		pub.wantIdle("one of the two has it")
 		there.send(&codec.Puback{ID: 3})
 		pub.want("both have it", &codec.Puback{ID: 2})
+
+		pub.send(retained("a", "", 1, 3), retained("a", "kept", 1, 4))
+		for _, p := range []*peer{here, there} {
+			p.send(&codec.Puback{ID: 4}, &codec.Puback{ID: 5})
+		}
+		pub.want("there was none to clear", &codec.Puback{ID: 3})
+		pub.wantIdle("both have it, but the retained copy is not on disk")
 		<-at.disk
+		at.settle()
+		pub.want("now it is", &codec.Puback{ID: 4})
 	})
 }
 
