@@ -26,8 +26,6 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 		"SUBSCRIBE":                   {[]codec.Packet{&codec.Subscribe{ID: 1, Subscriptions: filter("x", 1)}}, []codec.Packet{&codec.Suback{ID: 1, Codes: []codec.ReasonCode{1}}}},
 		"UNSUBSCRIBE":                 {[]codec.Packet{&codec.Unsubscribe{ID: 1, Filters: [][]byte{[]byte("own")}}}, []codec.Packet{&codec.Unsuback{ID: 1, Codes: []codec.ReasonCode{0}}}},
 		"PUBREC of what p was sent":   {[]codec.Packet{&codec.Pubrec{ID: 2}}, []codec.Packet{&codec.Pubrel{ID: 2}}},
-		"QoS 2 for p": {[]codec.Packet{message("own", "", 2, 1)},
-			[]codec.Packet{&codec.Pubrec{ID: 1}, message("own", "", 2, 3)}},
 		"what came first is answered first": {[]codec.Packet{message("away/1", "", 1, 1), message("x", "", 1, 2)},
 			[]codec.Packet{&codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers}}},
 	} {
@@ -38,7 +36,9 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 			p := at.join("p", codec.V5, keep)
 			p.subscribe(2, "own")
 			p.send(message("own", "", 2, 9), retained("old", "x", 0, 0))
-			p.want("ready", &codec.Pubrec{ID: 9}, message("own", "", 2, 2))
+			if p.next() == nil || p.next() == nil { // PUBREC 9 and PUBLISH 2; which comes first is the disk's to say
+				t.Fatal("not ready")
+			}
 			time.Sleep(2 * time.Second)
 			at.settle()
 
@@ -52,6 +52,25 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 			p.wantIdle(name)
 		})
 	}
+}
+
+// A QoS 2 message is not sent to a session that lasts before it is on disk: a crash would
+// forget that its identifier was used.
+func TestQoS2WaitsForTheDisk(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		pub := at.join("pub", codec.V5)
+		at.settle()
+		at.disk <- struct{}{}
+		pub.send(message("a", "1", 1, 1), message("a", "2", 2, 2), message("a", "3", 1, 3))
+		sub.want("QoS 1 is sent", message("a", "1", 1, 2))
+		time.Sleep(5 * time.Second)
+		sub.wantIdle("QoS 2 is not, nor what is behind it")
+		<-at.disk
+		at.settle()
+		sub.want("until the disk has it", message("a", "2", 2, 3), message("a", "3", 1, 4))
+	})
 }
 
 // One recipient's acknowledgement does not stand for what another has only in memory.

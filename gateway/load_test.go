@@ -1,9 +1,9 @@
 package gateway
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,8 +37,8 @@ func TestDamagedRecords(t *testing.T) {
 			at.db.Set(k, v, store.Now)
 		}
 		at.db.Queue(98).Append([]byte("of nobody"), store.Now)
-		var log bytes.Buffer
-		at.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		log := &journal{}
+		at.cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 		at.settle()
 		at.crash(nil) // so that nothing is mended by an orderly end
 		st := at.srv.Stats()
@@ -47,7 +47,7 @@ func TestDamagedRecords(t *testing.T) {
 			t.Errorf("loaded %+v", st)
 		}
 		if !strings.Contains(log.String(), "unreadable records skipped") || !strings.Contains(log.String(), "queues without a session removed") {
-			t.Errorf("the log says %s", &log)
+			t.Errorf("the log says %s", log)
 		}
 		good = at.join("good", codec.V5, keep)
 		one, two := message("a", "x", 1, 2), message("a", "y", 1, 3)
@@ -102,9 +102,27 @@ func TestSessionGivenUpEndsAtLoad(t *testing.T) {
 	})
 }
 
+// journal is a log that may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 func TestDropsAreReported(t *testing.T) {
-	var log bytes.Buffer
-	inBubble(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(at *site) {
+	log := &journal{}
+	inBubble(t, Config{Log: slog.New(slog.NewTextHandler(log, nil))}, func(at *site) {
 		sub := at.join("sub\nlevel=ERROR msg=forged", codec.V5, keep)
 		sub.subscribe(1, "a")
 		sub.cut()
