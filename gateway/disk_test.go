@@ -36,8 +36,10 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 			p := at.join("p", codec.V5, keep)
 			p.subscribe(2, "own")
 			p.send(message("own", "", 2, 9), retained("old", "x", 0, 0))
-			if p.next() == nil || p.next() == nil { // PUBREC 9 and PUBLISH 2; which comes first is the disk's to say
-				t.Fatal("not ready")
+			for range 2 { // PUBREC 9 and PUBLISH 2; which comes first is the disk's to say
+				if p.next() == nil {
+					t.Fatal("not ready")
+				}
 			}
 			time.Sleep(2 * time.Second)
 			at.settle()
