@@ -25,7 +25,7 @@ func newBench(tb testing.TB, durable bool) *bench {
 	b := &bench{srv: New(Config{})}
 	b.tr = transport.New(transport.Config{Loops: 1}, b.srv)
 	if durable {
-		db, err := store.Open(store.Config{Dir: tb.TempDir(), Sync: store.Never, Committed: b.srv.Committed, Failed: b.srv.Failed})
+		db, err := store.Open(store.Config{Dir: tb.TempDir(), Sync: store.Never, Together: b.srv.Together(), Committed: b.srv.Committed, Failed: b.srv.Failed})
 		if err != nil {
 			tb.Fatal(err)
 		}

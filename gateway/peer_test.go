@@ -70,7 +70,7 @@ func (at *site) start() {
 		srv.Committed(epoch)
 		at.letGo()
 	}
-	db, err := store.Open(store.Config{Dir: at.dir, MaxBytes: at.max, Sync: store.Never, Committed: committed, Failed: at.srv.Failed})
+	db, err := store.Open(store.Config{Dir: at.dir, MaxBytes: at.max, Together: at.srv.Together(), Sync: store.Never, Committed: committed, Failed: at.srv.Failed})
 	if err != nil {
 		at.t.Fatal(err)
 	}

@@ -138,6 +138,11 @@ func (s *Server) Shutdown(context.Context) error {
 	return nil
 }
 
+// Together is for store.Config: what one packet changes is on disk as a whole or not
+// at all. A QoS 2 message without its identifier would come twice, an identifier
+// without its message never.
+func (s *Server) Together() sync.Locker { return &s.mu }
+
 // Committed tells the server that what was staged in an epoch, and all before, is as
 // durable as the store promises. The store's committer calls it.
 func (s *Server) Committed(epoch uint64) {

@@ -174,6 +174,10 @@ func (db *DB) finish() {
 
 // take makes a batch of what is staged and begins the next.
 func (db *DB) take() *batch {
+	if db.cfg.Together != nil {
+		db.cfg.Together.Lock()
+		defer db.cfg.Together.Unlock()
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	b := &batch{epoch: db.epoch, changes: db.changes, charge: db.pending}

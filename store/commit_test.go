@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,4 +243,39 @@ func TestElision(t *testing.T) {
 	if _, ok := a.Record(a.Next() - 1); !ok {
 		t.Error("a record is not there that waits")
 	}
+}
+
+// door is a lock whose waiters let the fake time pass.
+type door chan struct{}
+
+func (d door) Lock()   { d <- struct{}{} }
+func (d door) Unlock() { <-d }
+
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		fakeReserve(t, dir)
+		d := make(door, 1)
+		var commits atomic.Int32
+		db, err := Open(Config{Dir: dir, Together: d, Committed: func(uint64) { commits.Add(1) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Lock()
+		db.Set("message", "", Now)
+		time.Sleep(time.Second)
+		if commits.Load() != 0 {
+			t.Error("half of what belongs together is committed")
+		}
+		db.Set("identifier", "", Now)
+		d.Unlock()
+		time.Sleep(time.Second)
+		if commits.Load() != 1 {
+			t.Errorf("%d commits, want one for both", commits.Load())
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second) // for BuntDB to notice
+	})
 }

@@ -34,6 +34,10 @@ type Config struct {
 	Committed func(epoch uint64)
 	Failed    func(err error)
 
+	// Together is held by the committer while it takes a batch: what is staged while another holds it is on disk
+	// as a whole or not at all. nil: each call is staged for itself.
+	Together sync.Locker
+
 	Log *slog.Logger // nil: discarded
 
 	// fault is asked before each step on the disk; an error makes the step fail. Set by tests.
@@ -247,6 +251,9 @@ func (db *DB) Delete(key string, when Urgency) {
 
 // stage is called with mu held.
 func (db *DB) stage(key string, c change, when Urgency) {
+	if old, staged := db.changes[key]; staged && !old.del {
+		db.pending -= charge(key, old.value) + headerLen
+	}
 	if !c.del {
 		db.pending += charge(key, c.value) + headerLen
 	}

@@ -122,6 +122,7 @@ func (s *settings) store(srv *gateway.Server, log *slog.Logger) store.Config {
 		Sync:      s.StoreSync,
 		Linger:    max(s.StoreLinger, time.Nanosecond), // 0 would be the store's default
 		MaxBytes:  int64(s.StoreMaxBytes),
+		Together:  srv.Together(),
 		Committed: srv.Committed,
 		Failed:    srv.Failed,
 		Log:       log,
