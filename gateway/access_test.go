@@ -193,9 +193,33 @@ func TestAnotherUserDoesNotInheritASession(t *testing.T) {
 		ali.cut()
 		pub := at.join("pub", codec.V5, as("ali", "sesame"))
 		pub.send(message("secret", "x", 1, 1))
-		kasim := at.join("p", codec.V5, keep, as("kasim", "sesame"))
-		pub.send(message("secret", "y", 1, 2))
-		kasim.wantIdle("nothing of the other's session comes")
+		pub.want("kept", &codec.Puback{ID: 1})
+		kasim := at.dial("p", codec.V5)
+		c := codec.Connect{Version: codec.V5, CleanStart: true, ClientID: []byte("p")}
+		as("kasim", "sesame")(&c)
+		kasim.send(&c)
+		if ack, _ := kasim.next().(*codec.Connack); ack == nil || ack.Code != codec.ClientIdentifierNotValid {
+			t.Errorf("another user is answered by %s, want a refusal", show(ack))
+		}
+		ali = at.join("p", codec.V5, keep, as("ali", "sesame"))
+		ali.want("the owner finds all as it was", message("secret", "x", 1, 2))
+		ali.cut()
+
+		at.srv.cfg.Access = accounts(t, "kasim", "  read open")
+		kasim = at.join("p", codec.V5, keep, as("kasim", "sesame"))
+		kasim.wantIdle("nobody inherits from a user without an account")
+	})
+}
+
+func TestSessionFromBeforeThereWereAccounts(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.join("p", codec.V5, keep).subscribe(1, "secret", "open")
+		at.cfg.Access = accounts(t, "kasim", "  read open", "  write #")
+		at.stop()
+		at.start()
+		p := at.join("p", codec.V5, keep, as("kasim", "sesame"))
+		p.send(message("secret", "x", 1, 1), message("open", "y", 1, 2))
+		p.want("it goes on, as far as its user may", &codec.Puback{ID: 1, Code: codec.NoMatchingSubscribers}, message("open", "y", 1, 2))
 	})
 }
 

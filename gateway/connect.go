@@ -123,7 +123,11 @@ func (c *conn) establish(p *codec.Connect) {
 		expiry = never // section 3.1.2.4 of 3.1.1: kept across connections
 	}
 	expiry = s.limitExpiry(expiry)
+	foreign, wanted := s.foreign(id, c)
 	switch {
+	case wanted:
+		c.refuseConnect(codec.ClientIdentifierNotValid, "the client identifier belongs to another user")
+		return
 	case p.Will != nil && !c.mayPublish(id, p.Will.Topic):
 		c.refuseConnect(codec.NotAuthorized, "may not publish to the will's topic")
 		return
@@ -139,9 +143,10 @@ func (c *conn) establish(p *codec.Connect) {
 	if p.TopicAliasMaximum > 0 {
 		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
 	}
-	to, present := s.resume(id, p.CleanStart || s.belongsToAnother(id, c), expiry)
+	to, present := s.resume(id, p.CleanStart || foreign, expiry)
 	c.setWill(p.Will)
 	to.attach(c)
+	to.endForbidden()
 	keepAlive := c.setKeepAlive(p.KeepAlive)
 	s.log.Info("client here", "client", id, "user", c.user, "remote", c.tc.Remote(), "wire", c.tc.Wire(),
 		"version", c.version, "resumed", present, "waiting", to.queue.Len())
@@ -149,11 +154,15 @@ func (c *conn) establish(p *codec.Connect) {
 	to.pump()
 }
 
-// belongsToAnother says whether the session of that identifier was made by another
-// user. It may hold what c may not read, so it ends and is not resumed.
-func (s *Server) belongsToAnother(id string, c *conn) bool {
+// foreign says whether the session of that identifier was made by another user, whose
+// messages c may not read, and whether that user still has an account and so may come
+// for them. What was made without an account goes to who comes for it.
+func (s *Server) foreign(id string, c *conn) (foreign, wanted bool) {
 	to := s.sessions[id]
-	return to != nil && s.cfg.Access != nil && !c.trusted && to.user != c.user
+	if to == nil || s.cfg.Access == nil || c.trusted || to.user == "" || to.user == c.user {
+		return false, false
+	}
+	return true, s.cfg.Access.Has(to.user)
 }
 
 // sessionSize is about what a new session takes in the store, in bytes.

@@ -58,6 +58,7 @@ func (s *Server) load() error {
 		s.log.Error("queues without a session removed", "queues", n)
 	}
 	for to, gone := range away {
+		to.endForbidden()
 		to.wake(gone)
 	}
 	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
@@ -195,22 +196,9 @@ func (to *session) loadSubscription(filter, value string) bool {
 	if f.bad || codec.ValidFilter([]byte(filter)) != nil {
 		return false
 	}
-	if !to.mayStillRead(filter) {
-		to.srv.log.Warn("subscription ends, the users file does not allow it any more", "client", to.id, "user", to.user, "filter", filter)
-		to.srv.db.Delete(subscriptionKey(to, filter), store.Now)
-		return true
-	}
 	to.attachSubscription(&subscription{
 		session: to, filter: filter, id: uint32(id), qos: min(options&3, 2),
 		noLocal: options&(1<<2) != 0, retainAsPublished: options&(1<<3) != 0,
 	})
 	return true
-}
-
-// mayStillRead asks the access list, which may have changed while the gateway was down.
-// Sessions of the gateway's own begin with $.
-func (to *session) mayStillRead(filter string) bool {
-	access := to.srv.cfg.Access
-	_, inner, _ := codec.SplitShare([]byte(filter))
-	return access == nil || to.id[0] == '$' || access.CanSubscribe(to.user, to.id, inner)
 }

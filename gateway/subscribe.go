@@ -184,6 +184,23 @@ func (c *conn) unsubscribe(p *codec.Unsubscribe) {
 	c.acknowledge(a)
 }
 
+// endForbidden ends the subscriptions that the users file does not allow: it may have
+// changed while the gateway was down, or the session was made without an account.
+// Those of the gateway's own sessions, which begin with $, it does not know.
+func (to *session) endForbidden() {
+	access := to.srv.cfg.Access
+	if access == nil || to.id[0] == '$' {
+		return
+	}
+	for i := len(to.subs.list) - 1; i >= 0; i-- {
+		filter, _ := to.subs.list[i].inner()
+		if !access.CanSubscribe(to.user, to.id, []byte(filter)) {
+			to.srv.log.Warn("subscription ends, the users file does not allow it", "client", to.id, "user", to.user, "filter", filter)
+			to.unsubscribe(i)
+		}
+	}
+}
+
 // unsubscribe removes the i-th subscription.
 func (to *session) unsubscribe(i int) {
 	sub := to.subs.list[i]

@@ -50,6 +50,9 @@ func (l *List) Len() int {
 	return len(l.accounts)
 }
 
+// Has says whether user has an account.
+func (l *List) Has(user string) bool { return l != nil && l.accounts[user] != nil }
+
 // CanPublish says whether user, connected as clientID, may publish to topic, a
 // valid topic name. user is empty for who came without an account.
 func (l *List) CanPublish(user, clientID string, topic []byte) bool {
