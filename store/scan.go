@@ -19,7 +19,7 @@ const (
 	setHead = "*3\r\n$3\r\nset\r\n"
 	delHead = "*2\r\n$3\r\ndel\r\n"
 
-	maxKey   = 1<<16 - 1
+	maxKey   = 1<<17 - 1     // a topic of 65,535 bytes with what the gateway puts before it
 	maxValue = 1<<28 + 1<<20 // the largest packet of MQTT in a chunk of its own
 )
 
@@ -196,10 +196,10 @@ func (s *scanner) isLineEnd(off int64) bool {
 	return string(b[:]) == "\r\n"
 }
 
-// find returns the first offset from off on where a command begins that accept takes, or -1.
-func (s *scanner) find(off int64, accept func(c command) bool) int64 {
-	for off < s.size {
-		b := s.peek(off, window)
+// find returns the first offset from off on, before to, where a command begins that accept takes, or -1.
+func (s *scanner) find(off, to int64, accept func(c command) bool) int64 {
+	for off < to {
+		b := s.peek(off, int(min(window, to-off)))
 		i := bytes.IndexByte(b, '*')
 		if i < 0 {
 			off += int64(len(b))
@@ -216,7 +216,7 @@ func (s *scanner) find(off int64, accept func(c command) bool) int64 {
 
 // resync finds where commands can be believed again: a set proves itself by its CRC, a del by what follows it.
 func (s *scanner) resync(off int64) int64 {
-	return s.find(off, func(c command) bool {
+	return s.find(off, s.size, func(c command) bool {
 		if !c.del {
 			return true
 		}
@@ -237,7 +237,7 @@ func (s *scanner) findSeed() {
 		return
 	}
 	votes := make(map[uint32]int)
-	for off := s.find(0, isMark); off >= 0; off = s.find(off+1, isMark) {
+	for off := s.find(0, s.size, isMark); off >= 0; off = s.find(off+1, s.size, isMark) {
 		c, _ := s.command(off)
 		votes[c.marker.seed]++
 		if !s.seeded || votes[c.marker.seed] > votes[s.seed] {
@@ -295,10 +295,15 @@ func (s *scanner) scan() (f finding) {
 			}
 			continue
 		case corrupt:
-			damage(c.end)
+			// It may be the length that is damaged, and end where another command does: what proves itself before is not passed over.
+			next := s.find(off+1, c.end, func(c command) bool { return !c.del })
+			if next < 0 {
+				next = c.end
+			}
+			damage(next)
 			continue
 		case torn:
-			if s.find(off+1, isMark) < 0 { // else it is a length that is damaged
+			if s.find(off+1, s.size, isMark) < 0 { // else it is a length that is damaged
 				f.torn = full - off
 				off = s.size
 				continue

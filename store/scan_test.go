@@ -73,6 +73,7 @@ func TestDamage(t *testing.T) {
 			return insert(f, at, setHead+"$1\r\na\r\n$9223372036854775000\r\n")
 		}, 0},
 		{"a length beyond the end", func(f []byte, at int) []byte { return replace(f, at+value, "$99999") }, 1},
+		{"a length to the end of the next row", func(f []byte, at int) []byte { return replace(f, at+value, "$311") }, 1},
 		{"a length too small", func(f []byte, at int) []byte { return replace(f, at+value, "$013") }, 1},
 		{"no digits", func(f []byte, at int) []byte { return insert(f, at+value+1, "\r\n") }, 1},
 		{"without CRC", func(f []byte, at int) []byte { return insert(f, at, setHead+"$1\r\na\r\n$1\r\nb\r\n") }, 0},
@@ -200,6 +201,17 @@ func TestForgery(t *testing.T) {
 		if r.epoch > 1000 {
 			t.Errorf("%s: epoch is %d", name, r.epoch)
 		}
+	}
+}
+
+func TestLongestKey(t *testing.T) {
+	key := "r/" + strings.Repeat("t", 65535)
+	r := open(t, Config{Dir: t.TempDir(), Sync: Never})
+	r.Set(key, "x", Now)
+	r.close()
+	r = open(t, Config{Dir: r.dir})
+	if rep := r.Report(); rep.Dropped != 0 || r.read()[key] != "x" {
+		t.Errorf("a retained message of the longest topic is lost: %+v", rep)
 	}
 }
 
