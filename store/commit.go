@@ -145,7 +145,9 @@ func (db *DB) step() {
 	is := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	if is(db.commitAt) {
 		db.commitAt = time.Time{}
-		db.commit(db.take())
+		if !db.commit(db.take()) {
+			return // a part of it may be written, which no compaction may put a marker behind
+		}
 	}
 	if is(db.syncAt) {
 		db.syncAt = time.Time{}

@@ -94,7 +94,9 @@ func (db *DB) finishCopy(epoch uint64) error {
 		return fmt.Errorf("put a generation in place: %w", err)
 	}
 	old := db.current
+	db.reading.Lock()
 	db.current, db.copying = to, nil
+	db.reading.Unlock()
 	db.unsynced = false
 	old.close()
 	// Until the directory is on disk a power cut may bring the old file back: it has all that was acknowledged so far,

@@ -85,6 +85,8 @@ type DB struct {
 	pending  int64             // charge of what is staged
 	err      error
 
+	reading sync.RWMutex // held by Ascend, and by the committer while it replaces current
+
 	// Owned by the committer.
 	committer
 }
@@ -228,14 +230,16 @@ func (db *DB) Close() error {
 }
 
 // Ascend calls fn in order for the keys that begin with prefix, until it returns false. Only for reading at start:
-// it does not see what is staged. Key and value stay valid.
+// it does not see what is staged. Key and value stay valid. fn does not call Ascend.
 func (db *DB) Ascend(prefix string, fn func(key, value string) bool) {
+	db.reading.RLock()
+	defer db.reading.RUnlock()
 	db.current.ascend(prefix, func(key, value string) bool {
 		return strings.HasPrefix(key, prefix) && fn(key, value[headerLen:])
 	})
 }
 
-// Set stages a value for key. The key is not empty, shorter than 64 KiB, and begins neither with "q/" nor with 0xFF.
+// Set stages a value for key. The key is not empty, shorter than 128 KiB, and begins neither with "q/" nor with 0xFF.
 func (db *DB) Set(key, value string, when Urgency) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

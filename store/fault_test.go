@@ -226,6 +226,78 @@ func TestCloseWhileFailing(t *testing.T) {
 	}
 }
 
+// A batch that was given up half written is not made whole by a compaction.
+func TestCloseBeforeCompaction(t *testing.T) {
+	var disk faulty
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Sync: Never, fault: disk.fault})
+	r.Set("big", strings.Repeat("x", compactSlack+1<<20), Now)
+	r.commit()
+	writes := 0
+	disk.set(func(step string) error {
+		if step != "write" || r.copying != nil {
+			return nil
+		}
+		if writes++; writes == 1 {
+			return nil
+		}
+		return unix.EIO
+	})
+	(func() {
+		r.DB.mu.Lock() // so that it is one batch, of two transactions
+		defer r.DB.mu.Unlock()
+		r.stage("big", change{del: true}, Now)
+		r.stage("small", change{value: strings.Repeat("x", updateBytes/2)}, Now)
+		r.stage("other", change{value: strings.Repeat("x", updateBytes/2+1)}, Now)
+	})()
+	r.wait(func() bool { return len(r.failures) == 1 })
+	if err := r.Close(); err == nil {
+		t.Error("closed without an error")
+	}
+	r = open(t, Config{Dir: dir})
+	if got := r.read(); len(got) != 1 || got["big"] == "" {
+		t.Errorf("%d keys are left of a batch that was not committed", len(got))
+	}
+}
+
+// What is read at start is there even if the generation is replaced meanwhile.
+func TestAscendWhileReplaced(t *testing.T) {
+	var disk faulty
+	r := open(t, Config{Dir: t.TempDir(), fault: disk.fault})
+	r.Set("key", "value", Now)
+	r.commit()
+	disk.set(func(step string) error { // of a commit: every one renews the generation
+		if step == "fsync" && r.copying == nil {
+			return unix.ENOSPC // tried again at once, with the reserve given up
+		}
+		return nil
+	})
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			found := false
+			r.Ascend("key", func(string, string) bool { found = true; return true })
+			if !found {
+				t.Error("a key is not found")
+				return
+			}
+		}
+	}()
+	for i := range 10 {
+		r.Set("other", fmt.Sprint(i), Now)
+		r.commit()
+	}
+	close(stop)
+	<-done
+}
+
 // TestCompaction stops at each step of several compactions, while commits go on, and looks at what a kill would leave.
 func TestCompaction(t *testing.T) {
 	var disk faulty
