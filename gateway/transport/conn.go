@@ -81,6 +81,7 @@ type Conn struct {
 	unsent  int     // bytes with the driver that the socket has not taken
 	cause   error   // why it closes
 	paused  bool    // by Pause
+	again   bool    // Resume was called: what Receive has not taken is to come again
 	high    bool    // Pending was above HighWater, Writable is due
 	broken  bool    // the peer takes nothing any more: output is discarded
 	closing bool    // no Receive and no output any more, only what is in out
@@ -156,6 +157,7 @@ func (c *Conn) setPaused(paused bool) {
 	c.mu.Lock()
 	if c.paused != paused && !c.closing {
 		c.paused = paused
+		c.again = c.again || !paused
 		c.driver.poke()
 	}
 	c.mu.Unlock()
@@ -333,6 +335,15 @@ func (c *Conn) sent(n int) (writable bool) {
 	if writable {
 		c.high = false
 	}
+	return writable
+}
+
+// lose drops all output, as the peer takes no more, and says whether Writable is
+// to be called: a handler that waits for that would wait for ever. mu is held.
+func (c *Conn) lose() (writable bool) {
+	writable = c.high && !c.closing
+	c.high = false
+	c.discard()
 	return writable
 }
 

@@ -133,11 +133,11 @@ func (e *end) Close() error {
 func (c *inside) ready() bool {
 	for {
 		c.mu.Lock()
-		again := c.paused
 		for c.paused && !c.closing {
 			c.changed.Wait()
 		}
-		closing := c.closing
+		again, closing := c.again, c.closing
+		c.again = false
 		c.mu.Unlock()
 		if closing {
 			return false

@@ -49,7 +49,6 @@ type polled struct {
 	fd       int32
 	events   uint32  // what epoll watches for; 0: not in epoll
 	opened   bool    // Open was called
-	stopped  bool    // reading is paused
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
@@ -282,7 +281,11 @@ func (l *loop) attendAll() {
 func (l *loop) attend(c *polled) {
 	c.mu.Lock()
 	c.queued = false
-	paused, closing := c.paused, c.closing
+	closing := c.closing
+	again := c.again && !c.paused && !closing
+	if again {
+		c.again = false
+	}
 	c.mu.Unlock()
 
 	if !c.opened {
@@ -292,8 +295,6 @@ func (l *loop) attend(c *polled) {
 	if c.fd < 0 || c.draining {
 		return
 	}
-	again := c.stopped && !paused && !closing
-	c.stopped = paused
 	if again {
 		if err := c.input(nil); err != nil {
 			c.shut(err)
@@ -370,8 +371,11 @@ func (l *loop) flush(c *polled) {
 			// unread, a DISCONNECT at the end of it: reading goes on.
 			c.gone = true
 			c.mu.Lock()
-			c.discard()
+			writable := c.lose()
 			c.mu.Unlock()
+			if writable {
+				l.t.handler.Writable(&c.Conn)
+			}
 			continue
 		}
 		c.head.off += n

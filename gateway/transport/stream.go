@@ -128,11 +128,11 @@ func (s *stream) read() {
 // ready waits while reading is paused; false means that it is over.
 func (s *stream) ready() bool {
 	s.mu.Lock()
-	again := s.paused
 	for s.paused && !s.closing {
 		s.changed.Wait()
 	}
-	closing := s.closing
+	again, closing := s.again, s.closing
+	s.again = false
 	s.mu.Unlock()
 	if closing || !again {
 		return !closing
@@ -189,7 +189,7 @@ func (s *stream) write() {
 		if err != nil {
 			// What the peer sent before it went may still be unread, so
 			// reading goes on to its own end.
-			s.discard()
+			writable = s.lose()
 		}
 		s.mu.Unlock()
 		if writable {

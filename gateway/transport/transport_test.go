@@ -539,6 +539,61 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// A pause may be over before the driver has seen it.
+func TestShortPause(t *testing.T) {
+	everyWay(t, func(t *testing.T, w way) {
+		calls := 0
+		c := w.dial(t, start(t, Config{}, &recorder{
+			receive: func(c *Conn, b []byte) (int, error) {
+				if calls++; calls == 1 {
+					c.Pause()
+					resumed := make(chan bool)
+					go func() { c.Resume(); close(resumed) }()
+					<-resumed
+					return 1, nil
+				}
+				return echo(c, b)
+			},
+		}))
+		defer c.Close()
+		c.Write([]byte("xy"))
+		want(t, "what was not taken at first", c, []byte("y"))
+	})
+}
+
+// Who reads on only once the output has drained learns that nobody takes it
+// any more.
+func TestWritableAfterReset(t *testing.T) {
+	for _, w := range ways {
+		if w.name != "tcp" && w.name != "tls" {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			deaf := make(chan bool, 1)
+			cause := make(chan error, 1)
+			client := w.dial(t, start(t, Config{}, &recorder{
+				receive: func(c *Conn, b []byte) (int, error) {
+					c.Pause()
+					send(c, make([]byte, 32<<20))
+					deaf <- true
+					return len(b), nil
+				},
+				writable: func(c *Conn) { c.Resume() },
+				closed:   func(_ *Conn, err error) { cause <- err },
+			}))
+			client.Write([]byte("x"))
+			<-deaf
+			want(t, "the beginning", client, make([]byte, 1))
+			client.Close() // with bytes unread: a reset
+			select {
+			case <-cause:
+			case <-time.After(5 * time.Second):
+				t.Error("not closed")
+			}
+		})
+	}
+}
+
 // Many connections, each answered by another and closed at any time, by any
 // side, from any goroutine.
 func TestStress(t *testing.T) {

@@ -51,7 +51,7 @@ type framer struct {
 	op       ws.OpCode
 	state    ws.State
 	mask     [4]byte
-	at       int    // position in the frame's payload, for the mask
+	at       int    // position in the mask
 	left     int64  // bytes of the frame to come
 	control  []byte // payload of a control frame, at most 125 bytes
 
@@ -141,7 +141,7 @@ func (f *framer) feed(c *Conn, b []byte) (payload []byte, err error) {
 		}
 		p = p[:min(int64(len(p)), f.left)]
 		ws.Cipher(p, f.mask, f.at)
-		f.at += len(p)
+		f.at = (f.at + len(p)) % len(f.mask) // a frame may be longer than an int counts
 		f.left -= int64(len(p))
 		at += len(p)
 		if !f.op.IsControl() {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -192,6 +193,26 @@ func TestFrames(t *testing.T) {
 				wantEnd(t, "after the close frame", c.r)
 			})
 		}
+	}
+}
+
+// The mask goes on where it was, and its position does not count up with a frame
+// that never ends.
+func TestEndlessFrame(t *testing.T) {
+	f := &framer{inside: true, op: ws.OpBinary, left: 1 << 62, mask: [4]byte{1, 2, 3, 4}}
+	plain := noise(1000)
+	masked := bytes.Clone(plain)
+	ws.Cipher(masked, f.mask, 0)
+	for n := 1; len(masked) > 0; n++ {
+		n = min(n, len(masked))
+		got, err := f.feed(nil, masked[:n])
+		if err != nil || !bytes.Equal(got, plain[:n]) {
+			t.Fatalf("piece of %d bytes: got %x, %v", n, got, err)
+		}
+		if f.at >= len(f.mask) {
+			t.Fatalf("position %d in a mask of %d bytes", f.at, len(f.mask))
+		}
+		masked, plain = masked[n:], plain[n:]
 	}
 }
 
