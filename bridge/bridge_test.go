@@ -597,6 +597,15 @@ func TestMalformed(t *testing.T) {
 	})
 }
 
+func TestUpstreamKeepsToMaximumPacketSize(t *testing.T) {
+	play(t, Config{MaxPacketSize: 1000}, func(t *testing.T, s *scene) {
+		up, _ := s.connect(codec.Connack{SessionPresent: true})
+		up.conn.Write([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}) // and 256 MB to come
+		up.want("nothing is kept for what is too large", &codec.Disconnect{Code: codec.PacketTooLarge})
+		up.wantClosed("and nothing more read")
+	})
+}
+
 func TestBackoff(t *testing.T) {
 	var b backoff
 	last, most := time.Duration(0), time.Duration(0)

@@ -98,6 +98,9 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 		return nil, err
 	}
 	w := newWire(rwc, v)
+	if v == codec.V5 { // 3.1.1 can not be told
+		w.maxSize = b.cfg.MaxPacketSize
+	}
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	ack, err := w.handshake(b.connectPacket(v))
 	stop()

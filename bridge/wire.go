@@ -21,6 +21,7 @@ type wire struct {
 	// Set once.
 	rwc     io.ReadWriteCloser
 	version codec.Version
+	maxSize uint32    // bytes, the largest packet that the peer may send; 0: any
 	start   time.Time // heard and said count from here
 
 	// Owned by the loop that reads.
@@ -45,7 +46,7 @@ func newWire(rwc io.ReadWriteCloser, v codec.Version) *wire {
 // decode returns the next packet of what has been read, nil if there is none
 // that is complete. The packet is valid until the next call of decode or fill.
 func (w *wire) decode() (codec.Packet, error) {
-	p, n, err := w.dec.Next(w.in[w.at:], w.version, 0)
+	p, n, err := w.dec.Next(w.in[w.at:], w.version, w.maxSize)
 	w.at += n
 	return p, err
 }
