@@ -39,7 +39,10 @@ func newPoller() (*poller, error) {
 	}
 	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
 	p.poll = func(uintptr) bool { return p.look() }
-	if p.conn, err = p.file.SyscallConn(); err != nil {
+	if p.conn, err = p.file.SyscallConn(); err == nil {
+		err = p.file.SetReadDeadline(time.Time{}) // fails if the runtime could not take it in
+	}
+	if err != nil {
 		p.close()
 		return nil, err
 	}
