@@ -2,14 +2,11 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"time"
 
 	"sluice/codec"
 	"sluice/gateway/transport"
 )
-
-var errEOF = io.EOF
 
 // connState is the life of a conn: fresh → (checking →) connected → closed, and from
 // each straight to closed.
@@ -151,7 +148,7 @@ func (c *conn) disconnect(p *codec.Disconnect) {
 			c.close(codec.ProtocolError, "session expiry raised from 0 in DISCONNECT") // [MQTT-3.14.2-2]
 			return
 		}
-		c.session.setExpiry(c.srv.limitExpiry(p.SessionExpiry))
+		c.session.expiry = c.srv.limitExpiry(p.SessionExpiry)
 	}
 	if p.Code == codec.Success {
 		c.will = nil // [MQTT-3.14.4-3]

@@ -189,7 +189,7 @@ func (s *Server) resume(id string, clean bool, expiry uint32) (to *session, pres
 	if to == nil {
 		return s.newSession(id, expiry), false
 	}
-	to.setExpiry(expiry)
+	to.expiry = expiry
 	return to, true
 }
 

@@ -239,7 +239,7 @@ func (to *session) forget() {
 	for _, kind := range []byte{'s', 'w', 'i'} {
 		db.Delete(to.diskKey(kind), store.Soon)
 	}
-	for _, sub := range to.subs.all() {
+	for _, sub := range to.subs.list {
 		db.Delete(subscriptionKey(to, sub.filter), store.Soon)
 	}
 }

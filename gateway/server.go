@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -232,7 +233,7 @@ func (s *Server) Closed(tc *transport.Conn, err error) {
 		return
 	}
 	why := "connection closed by peer"
-	if err != nil && !errors.Is(err, errEOF) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		why = err.Error()
 	}
 	c.end(why)

@@ -142,7 +142,7 @@ func (to *session) end() {
 	to.ended = true
 	delete(s.sessions, to.id)
 	s.stopTimer(&to.timer)
-	for _, sub := range to.subs.all() {
+	for _, sub := range to.subs.list {
 		s.detachSubscription(sub)
 	}
 	s.stats.Sessions--
@@ -154,11 +154,6 @@ func (to *session) end() {
 	if to.will != nil {
 		to.publishWill()
 	}
-}
-
-// setExpiry changes how long the session outlives its connection.
-func (to *session) setExpiry(seconds uint32) {
-	to.expiry = seconds
 }
 
 // limitExpiry brings a client's Session Expiry Interval into the server's bounds.

@@ -39,8 +39,6 @@ const (
 	maxName = 65000
 )
 
-func (l *subscriptions) all() []*subscription { return l.list }
-
 func (l *subscriptions) find(filter []byte) (i int, ok bool) {
 	if l.index != nil {
 		i, ok = l.index[string(filter)]
@@ -99,11 +97,7 @@ func (c *conn) subscribe(p *codec.Subscribe) {
 		codes = append(codes, code)
 	}
 	suback := codec.Suback{ID: p.ID, Codes: codes}
-	a := ack{kind: codec.TypeSuback, packet: suback.Append(nil, c.version)}
-	if to.durable() {
-		a.epoch = c.srv.db.Epoch()
-	}
-	c.acknowledge(a)
+	c.answer(codec.TypeSuback, suback.Append(nil, c.version))
 	for i := range p.Subscriptions {
 		req := &p.Subscriptions[i]
 		if codes[i] < codec.UnspecifiedError && (req.RetainHandling == 0 || req.RetainHandling == 1 && fresh[i]) {
@@ -177,8 +171,14 @@ func (c *conn) unsubscribe(p *codec.Unsubscribe) {
 		codes = append(codes, code)
 	}
 	unsuback := codec.Unsuback{ID: p.ID, Codes: codes}
-	a := ack{kind: codec.TypeUnsuback, packet: unsuback.Append(nil, c.version)}
-	if to.durable() {
+	c.answer(codec.TypeUnsuback, unsuback.Append(nil, c.version))
+}
+
+// answer sends an encoded acknowledgement once what was staged last is on disk, if the
+// session lasts.
+func (c *conn) answer(kind codec.PacketType, packet []byte) {
+	a := ack{kind: kind, packet: packet}
+	if c.session.durable() {
 		a.epoch = c.srv.db.Epoch()
 	}
 	c.acknowledge(a)
