@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -36,20 +35,7 @@ func TestKilledBehindBridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer line.Close()
-	gateway, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"),
-		"SLUICE_BRIDGE_0_URL=mqtt://"+line.Addr, "SLUICE_BRIDGE_0_UP=plant/# 2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := gateway.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		gateway.Kill()
-		if t.Failed() {
-			t.Logf("the gateway's last lines:\n%s", gateway.Log.Tail(40))
-		}
-	}()
+	gateway := startGateway(t, "SLUICE_BRIDGE_0_URL=mqtt://"+line.Addr, "SLUICE_BRIDGE_0_UP=plant/# 2")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var players sync.WaitGroup

@@ -42,19 +42,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	t.Logf("go test ./crash -kills=%d -seed=%d", *kills, *seed)
 	random := rand.New(rand.NewPCG(*seed, 0))
 
-	gateway, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := gateway.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		gateway.Kill()
-		if t.Failed() {
-			t.Logf("the gateway's last lines:\n%s", gateway.Log.Tail(40))
-		}
-	}()
+	gateway := startGateway(t)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var players sync.WaitGroup
@@ -147,4 +135,23 @@ func judge(t *testing.T, fleet []*device.Sensor, consumers ...*device.Consumer) 
 			t.Errorf("sensor %d: its session was lost %d times", s.Source.Sensor, lost)
 		}
 	}
+}
+
+// startGateway starts a gateway that ends with the test, which shows its last lines if it fails.
+func startGateway(t *testing.T, settings ...string) *rig.Gateway {
+	t.Helper()
+	gateway, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"), settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		gateway.Kill()
+		if t.Failed() {
+			t.Logf("the gateway's last lines:\n%s", gateway.Log.Tail(40))
+		}
+	})
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return gateway
 }

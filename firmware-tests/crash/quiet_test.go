@@ -2,7 +2,6 @@ package crash
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,14 +15,7 @@ import (
 // all is delivered and acknowledged. The delays of the consumer's line put its
 // acknowledgements before, into and after the commit that they can make needless.
 func TestQuietAfterLoad(t *testing.T) {
-	gateway, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := gateway.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer gateway.Kill()
+	gateway := startGateway(t)
 	line, err := rig.NewProxy(gateway.Addr)
 	if err != nil {
 		t.Fatal(err)
