@@ -19,7 +19,7 @@ if ! go run ./cmd/sluice config env | cmp - deploy/sluice.env; then
 	bad=1
 fi
 for package in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u | grep -v firmware-tests); do
-	for target in $(grep -ho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' -r "$package" | cut -d' ' -f2 | sort -u); do
+	for target in $(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$package"/*_test.go | cut -d' ' -f2 | sort -u); do
 		echo "fuzz $package $target"
 		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-3s}" "$package" || bad=1
 	done
