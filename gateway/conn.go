@@ -132,10 +132,13 @@ func (c *conn) refuse(p codec.Packet, err error) {
 	if errors.As(err, &fault) {
 		code, text = fault.Code, fault.Text
 	}
-	if connect, ok := p.(*codec.Connect); ok && c.state == fresh {
+	switch connect, ok := p.(*codec.Connect); {
+	case ok && c.state == fresh:
 		c.version = connect.Version
 		c.refuseConnect(code, text)
 		return
+	case ok: // whatever is wrong with it, and may be told in CONNACK only [MQTT-3.1.0-2]
+		code, text = codec.ProtocolError, "second CONNECT"
 	}
 	c.srv.stats.Refused++
 	c.close(code, text)

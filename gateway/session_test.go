@@ -338,6 +338,7 @@ func TestTopicAliases(t *testing.T) {
 func TestForbiddenPackets(t *testing.T) {
 	for name, packet := range map[string]codec.Packet{
 		"second CONNECT": &codec.Connect{Version: codec.V5, ClientID: []byte("p")},
+		"a bad one":      &codec.Connect{Version: 6, ClientID: []byte("p")}, // its own code is for CONNACK only
 		"CONNACK":        &codec.Connack{MaximumQoS: 2},
 		"SUBACK":         &codec.Suback{ID: 1, Codes: []codec.ReasonCode{0}},
 		"PINGRESP":       &codec.Pingresp{},
