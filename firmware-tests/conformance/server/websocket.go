@@ -1,0 +1,6 @@
+package server
+
+import "sluice/firmware-tests/conformance/suite"
+
+// webSocket is chapter 6.
+var webSocket = []suite.Test{}
