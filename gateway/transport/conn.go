@@ -303,7 +303,7 @@ func (c *Conn) release() *buffer {
 }
 
 // take hands the next piece of output to the driver, nil if there is none:
-// for a WebSocket one whole frame. mu is held.
+// for a WebSocket whole frames. mu is held.
 func (c *Conn) take() (b *buffer) {
 	switch {
 	case c.broken:

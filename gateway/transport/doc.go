@@ -10,7 +10,7 @@
 //	                                   │              there is output
 //	                                   └──────────┬───────────┴────────────────┘
 //	input:  Conn.input ──► PROXY header ──► WebSocket ──► Handler.Receive
-//	output: Begin, append, End ──► Conn.out ──► take (a WebSocket frame) ──► write
+//	output: Begin, append, End ──► Conn.out ──► take (WebSocket frames) ──► write
 //
 // # Event loops
 //

@@ -157,6 +157,11 @@ func packet(payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(payload))), payload...)
 }
 
+// mqttPacket is a packet of MQTT, for what has to know its end.
+func mqttPacket(rest []byte) []byte {
+	return append(binary.AppendUvarint([]byte{0x30}, uint64(len(rest))), rest...)
+}
+
 func noise(n int) []byte {
 	b := make([]byte, n)
 	var seed [32]byte
@@ -483,7 +488,7 @@ func TestCloseIsBounded(t *testing.T) {
 		closed := make(chan bool)
 		c := w.dial(t, start(t, Config{}, &recorder{
 			receive: func(c *Conn, b []byte) (int, error) {
-				send(c, make([]byte, 16<<20))
+				send(c, mqttPacket(make([]byte, 16<<20)))
 				c.Close()
 				before = time.Now()
 				return len(b), nil
@@ -749,7 +754,7 @@ func TestStopAccepting(t *testing.T) {
 func TestCloseCuts(t *testing.T) {
 	everyWay(t, func(t *testing.T, w way) {
 		r := &recorder{t: t, receive: func(c *Conn, b []byte) (int, error) {
-			send(c, make([]byte, 16<<20))
+			send(c, mqttPacket(make([]byte, 16<<20)))
 			return len(b), nil
 		}}
 		tr := New(Config{}, r)

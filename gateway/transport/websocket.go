@@ -42,6 +42,8 @@ var (
 //
 // Payload is handed on as it comes and unmasked where it lies. Packets may
 // span frames and share them [MQTT-6.0.0-2]; a frame may be of any length.
+// Output has each packet in a frame of its own: Eclipse Paho for C lets the
+// second packet of a frame lie until another frame comes.
 type framer struct {
 	// Owned by the reader.
 	upgraded bool
@@ -265,7 +267,7 @@ func (f *framer) obey(c *Conn) error {
 	return nil
 }
 
-// take gives the next frame to be sent, nil if there is none. c.mu is held.
+// take gives the next frames to be sent, nil if there are none. c.mu is held.
 func (f *framer) take(c *Conn) *buffer {
 	switch {
 	case f.response != nil:
@@ -279,9 +281,8 @@ func (f *framer) take(c *Conn) *buffer {
 		f.pong = nil
 		return b
 	case c.out != nil:
-		b := c.out
+		b := frames(c.out)
 		c.out = nil
-		seal(b)
 		return b
 	case c.closing && !f.ended:
 		f.ended = true
@@ -307,21 +308,49 @@ func (f *framer) closeFrame(cause error) *buffer {
 	return &buffer{b: []byte{0x88, 2, byte(f.code >> 8), byte(f.code)}}
 }
 
-// seal writes the header of a frame before the payload of b.
-func seal(b *buffer) {
-	n := len(b.b) - frameRoom
+// frames gives every packet in b, which begin at frameRoom, the header of a
+// frame. It takes b over.
+func frames(b *buffer) *buffer {
+	packets := b.b[frameRoom:]
+	var header [frameRoom]byte
+	if n := packetLength(packets); n == len(packets) { // in place
+		h := appendHeader(header[:0], n)
+		b.off = frameRoom - len(h)
+		copy(b.b[b.off:], h)
+		return b
+	}
+	to := newBuffer(len(packets))
+	for len(packets) > 0 {
+		n := packetLength(packets)
+		to.grow(frameRoom + n)
+		to.b = append(appendHeader(to.b, n), packets[:n]...)
+		packets = packets[n:]
+	}
+	b.free()
+	return to
+}
+
+// packetLength is the length of the first packet in b, all of b if that does not
+// begin with a whole one.
+func packetLength(b []byte) int {
+	n := 0
+	for i := 1; i < min(len(b), 5); i++ {
+		n |= int(b[i]&0x7f) << (7 * (i - 1))
+		if b[i] < 0x80 {
+			return min(len(b), 1+i+n)
+		}
+	}
+	return len(b)
+}
+
+// appendHeader appends the header of one final binary frame with n bytes of
+// payload.
+func appendHeader(b []byte, n int) []byte {
 	switch {
 	case n < 126:
-		b.off = frameRoom - 2
-		b.b[b.off+1] = byte(n)
+		return append(b, 0x82, byte(n))
 	case n < 1<<16:
-		b.off = frameRoom - 4
-		b.b[b.off+1] = 126
-		binary.BigEndian.PutUint16(b.b[b.off+2:], uint16(n))
-	default:
-		b.off = 0
-		b.b[1] = 127
-		binary.BigEndian.PutUint64(b.b[2:], uint64(n))
+		return binary.BigEndian.AppendUint16(append(b, 0x82, 126), uint16(n))
 	}
-	b.b[b.off] = 0x82 // one final binary frame
+	return binary.BigEndian.AppendUint64(append(b, 0x82, 127), uint64(n))
 }

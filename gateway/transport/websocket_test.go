@@ -286,6 +286,34 @@ func TestPipelinedAndOversized(t *testing.T) {
 	}
 }
 
+// Each packet has a frame of its own, however many go out at once: not all
+// clients look for a second one.
+func TestPacketPerFrame(t *testing.T) {
+	const pingresp = "\xd0\x00"
+	packets := []string{pingresp, "\x40\x02\x00\x01"}
+	for _, n := range []int{123, 124, 125, 300, 70_000} {
+		packets = append(packets, string(mqttPacket(noise(n))), pingresp)
+	}
+	for n := 1; n <= len(packets); n++ {
+		sent := packets[len(packets)-n:]
+		opened := make(chan *Conn, 1)
+		tr := start(t, Config{}, &recorder{open: func(c *Conn) { opened <- c }})
+		c := dialWebSocket(t, dialTCP(t, listen(t, tr, "ws")))
+		send(<-opened, []byte(strings.Join(sent, "")))
+		for i, packet := range sent {
+			h, err := ws.ReadHeader(c.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.OpCode != ws.OpBinary || !h.Fin || h.Length != int64(len(packet)) {
+				t.Fatalf("frame %d of %d: %d bytes, want a packet of %d", i, n, h.Length, len(packet))
+			}
+			want(t, "the packet", c.r, []byte(packet))
+		}
+		c.Close()
+	}
+}
+
 // The engine closes before the upgrade: the peer is told nothing, but not kept.
 func TestCloseBeforeUpgrade(t *testing.T) {
 	tr := start(t, Config{}, &recorder{open: func(c *Conn) { send(c, []byte("x")); c.Close() }})
