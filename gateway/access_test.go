@@ -1,9 +1,6 @@
 package gateway
 
 import (
-	"crypto/pbkdf2"
-	"crypto/sha256"
-	"encoding/base64"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,19 +10,14 @@ import (
 	"sluice/gateway/access"
 )
 
-// accounts loads a users file in which PASSWORD stands for the hash of "sesame".
+// accounts loads a users file in which the password of everybody is "sesame".
 func accounts(t *testing.T, lines ...string) *access.List {
 	t.Helper()
-	salt := []byte("salt of tests")
-	sum, err := pbkdf2.Key(sha256.New, "sesame", salt, 1000, sha256.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b64 := base64.RawStdEncoding
 	text := ""
 	for _, l := range lines {
 		if l[0] != ' ' && l != "*" {
-			l += ":$pbkdf2-sha256$i=1000$" + b64.EncodeToString(salt) + "$" + b64.EncodeToString(sum)
+			l += ":$scram-sha-256$i=4096$c2FsdCBvZiB0ZXN0cw$yv5rbJW/36B/5HP3fZZtTBWerV3m+UDrq/0l+JHfQCE" +
+				"$KKJHRlGGttOsLjvuIA//839xE2+HHJMYbqJC2XYfO5k"
 		}
 		text += l + "\n"
 	}

@@ -315,7 +315,7 @@ func TestPasswdIntoSymlink(t *testing.T) {
 		t.Fatal(errs)
 	}
 	text, _ := os.ReadFile(filepath.Join(dir, "real"))
-	if !strings.HasPrefix(string(text), "# kept\na:$pbkdf2-sha256$") {
+	if !strings.HasPrefix(string(text), "# kept\na:$scram-sha-256$") {
 		t.Errorf("the file behind the link holds %q", text)
 	}
 	if code, _, _ := runCommand(t, nil, "\n", "passwd", "-f", filepath.Join(dir, "users"), "a"); code != exitFailed {

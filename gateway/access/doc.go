@@ -2,7 +2,7 @@
 // from one users file, read once:
 //
 //	# A pump and what it may do.
-//	pump7:$pbkdf2-sha256$i=50000$c2FsdC4uLi4$aGFzaC4uLi4
+//	pump7:$scram-sha-256$i=50000$c2FsdC4uLi4$c3RvcmVkLi4$c2VydmVyLi4
 //	    write     plant/%u/#
 //	    read      plant/%u/commands
 //
@@ -15,6 +15,12 @@
 // Indented lines are grants: read to subscribe, write to publish, readwrite
 // for both, then a topic filter in which %u stands for the user name and %c
 // for the client identifier. Lines that begin with # are comments.
+//
+// A password is given as it is (Verify) or proven by SCRAM-SHA-256 (Exchange). The
+// file serves for both and opens nothing by itself: who steals it still has to guess
+// the passwords. Passwords are prepared by SASLprep (RFC 4013), as clients of SCRAM do,
+// so that it does not matter how a keyboard composes an accent; user names are not, and
+// are best written without such.
 //
 // Who has no grant, neither of their own nor from *, may use every topic, but
 // not publish below $SYS. Who has one may do what is granted and nothing else.

@@ -11,9 +11,10 @@ import (
 type List struct {
 	// Set once by parse.
 	accounts map[string]*account
-	everyone []grant // of the section *
-	decoy    account // checked in place of an account that does not exist
-	key      [32]byte
+	everyone []grant  // of the section *
+	decoy    account  // checked in place of an account that does not exist
+	secret   []byte   // salts the decoy for each name
+	key      [32]byte // of the remembered passwords
 }
 
 // account is one user: how the password is checked and what is granted.

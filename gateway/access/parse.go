@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -85,6 +86,10 @@ func (p *parser) beginAccount(text string) {
 	if a.hash, err = parseHash(hashed); err != nil {
 		p.fault("account %q: %w", user, err)
 		return
+	}
+	if p.list.secret == nil {
+		// The same for as long as may be: salts that change tell that they are no account's.
+		p.list.secret = slices.Concat(a.hash.stored[:], a.hash.server[:])
 	}
 	// As slow as the slowest: no answer tells that an account is not there.
 	p.list.decoy.hash.iterations = max(p.list.decoy.hash.iterations, a.hash.iterations)

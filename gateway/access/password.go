@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,74 +20,78 @@ import (
 const iterations = 50_000
 
 // Bounds on what a users file may ask for, so that neither a slip of the hand
-// makes a password worthless nor a login takes minutes.
+// makes a password worthless nor a login takes minutes. With fewer iterations a
+// client of SCRAM gives up. [RFC 7677 section 4]
 const (
-	minIterations = 1_000
+	minIterations = 4_096
 	maxIterations = 10_000_000
 	minSalt       = 8
 	maxSalt       = 64
 )
 
-// hash is a password as the users file keeps it: PBKDF2 with HMAC-SHA-256,
-// which is the SaltedPassword of SCRAM (RFC 5802) too.
+// hash is a password as the users file keeps it: the two keys of SCRAM, both of
+// which come from the password, and neither of which does for it. [RFC 5802 section 3]
 type hash struct {
 	iterations int
 	salt       []byte
-	sum        [sha256.Size]byte
+	stored     [sha256.Size]byte // StoredKey: what a client proves to hold the origin of
+	server     [sha256.Size]byte // ServerKey: by which the server proves that it knows the client
 }
 
-// Hash makes a line's worth of hash for password, with a fresh salt, in the
-// PHC string form: $pbkdf2-sha256$i=50000$salt$hash, both parts in Base64
+// Hash makes a line's worth of hash for password, with a fresh salt:
+// $scram-sha-256$i=50000$salt$StoredKey$ServerKey, the last three in Base64
 // without padding.
 func Hash(password []byte) (string, error) {
-	if len(password) == 0 {
+	if prepare(password) == "" {
 		return "", errors.New("the password is empty")
 	}
 	h := hash{iterations: iterations, salt: make([]byte, 16)}
 	rand.Read(h.salt)
-	h.sum = h.of(password)
+	h.stored, h.server = h.keys(password)
 	return h.String(), nil
 }
 
 func (h *hash) String() string {
 	b64 := base64.RawStdEncoding
-	return "$pbkdf2-sha256$i=" + strconv.Itoa(h.iterations) +
-		"$" + b64.EncodeToString(h.salt) + "$" + b64.EncodeToString(h.sum[:])
+	return "$scram-sha-256$i=" + strconv.Itoa(h.iterations) + "$" + b64.EncodeToString(h.salt) +
+		"$" + b64.EncodeToString(h.stored[:]) + "$" + b64.EncodeToString(h.server[:])
 }
 
 // parseHash reads what String writes.
 func parseHash(s string) (h hash, err error) {
 	part := strings.Split(s, "$")
-	if len(part) != 5 || part[0] != "" || part[1] != "pbkdf2-sha256" {
-		return h, errors.New("the password is not a $pbkdf2-sha256$ hash: write the line with sluice passwd")
+	if len(part) != 6 || part[0] != "" || part[1] != "scram-sha-256" {
+		return h, errors.New("the password is not a $scram-sha-256$ hash: write the line with sluice passwd")
 	}
 	count, ok := strings.CutPrefix(part[2], "i=")
 	h.iterations, err = strconv.Atoi(count)
 	if !ok || err != nil || h.iterations < minIterations || h.iterations > maxIterations {
-		return h, errors.New("the hash has no i=1000 to i=10000000 for its iterations: write the line with sluice passwd")
+		return h, fmt.Errorf("the hash has no i=%d to i=%d for its iterations: write the line with sluice passwd", minIterations, maxIterations)
 	}
 	b64 := base64.RawStdEncoding.Strict()
 	h.salt, err = b64.DecodeString(part[3])
 	if err != nil || len(h.salt) < minSalt || len(h.salt) > maxSalt {
 		return h, errors.New("the salt of the hash is not 8 to 64 bytes in Base64 without padding: write the line with sluice passwd")
 	}
-	sum, err := b64.DecodeString(part[4])
-	if err != nil || len(sum) != len(h.sum) {
-		return h, errors.New("the hash is not 32 bytes in Base64 without padding: write the line with sluice passwd")
+	for i, key := range []*[sha256.Size]byte{&h.stored, &h.server} {
+		b, err := b64.DecodeString(part[4+i])
+		if err != nil || len(b) != len(key) {
+			return h, errors.New("a key of the hash is not 32 bytes in Base64 without padding: write the line with sluice passwd")
+		}
+		copy(key[:], b)
 	}
-	copy(h.sum[:], sum)
 	return h, nil
 }
 
-// of hashes password with h's salt and iterations.
-func (h *hash) of(password []byte) (sum [sha256.Size]byte) {
+// keys makes the keys of password with h's salt and iterations.
+func (h *hash) keys(password []byte) (stored, server [sha256.Size]byte) {
 	// Key fails on parameters only that FIPS 140 mode refuses, and these are not.
-	b, err := pbkdf2.Key(sha256.New, string(password), h.salt, h.iterations, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, prepare(password), h.salt, h.iterations, sha256.Size)
 	if err != nil {
 		panic(err)
 	}
-	copy(sum[:], b)
-	return sum
+	client := mac(salted, []byte("Client Key"))
+	return sha256.Sum256(client[:]), mac(salted, []byte("Server Key"))
 }
 
 // Verify reports whether password is user's. It is slow on purpose, as slow for
@@ -101,28 +106,28 @@ func (l *List) Verify(user string, password []byte) bool {
 	if !known {
 		a = &l.decoy
 	}
-	sum := l.mac(password)
+	sum := mac(l.key[:], password)
 	if a.verified.is(sum) {
 		return true
 	}
-	got := a.hash.of(password)
-	if subtle.ConstantTimeCompare(got[:], a.hash.sum[:]) != 1 || !known {
+	got, _ := a.hash.keys(password)
+	if subtle.ConstantTimeCompare(got[:], a.hash.stored[:]) != 1 || !known {
 		return false
 	}
 	a.verified.set(sum)
 	return true
 }
 
-// mac is the HMAC of password under a key that this process alone has.
-func (l *List) mac(password []byte) (sum [sha256.Size]byte) {
-	m := hmac.New(sha256.New, l.key[:])
-	m.Write(password)
+// mac is the HMAC-SHA-256 of text under key.
+func mac(key, text []byte) (sum [sha256.Size]byte) {
+	m := hmac.New(sha256.New, key)
+	m.Write(text)
 	m.Sum(sum[:0])
 	return sum
 }
 
 // proof remembers the one password of an account that was found right, by its
-// MAC and not as it is. There is one for each account, which bounds the memory.
+// MAC under a key that this process alone has, and not as it is. There is one for each account, which bounds the memory.
 // The zero value remembers nothing.
 type proof struct {
 	mac atomic.Pointer[[sha256.Size]byte]
