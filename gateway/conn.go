@@ -8,15 +8,16 @@ import (
 	"sluice/gateway/transport"
 )
 
-// connState is the life of a conn: fresh → (checking →) connected → closed, and from
-// each straight to closed.
+// connState is the life of a conn: fresh → (checking → or challenged →) connected →
+// closed, and from each straight to closed.
 type connState uint8
 
 const (
-	fresh     connState = iota // nothing but CONNECT is expected
-	checking                   // the password is being verified; reading is paused
-	connected                  // has a session
-	closed                     // the session, if there was one, has been told; the transport may still be flushing
+	fresh      connState = iota // nothing but CONNECT is expected
+	checking                    // the password is being verified; reading is paused
+	challenged                  // nothing but AUTH and DISCONNECT is expected, see auth.go
+	connected                   // has a session
+	closed                      // the session, if there was one, has been told; the transport may still be flushing
 )
 
 // maxConnect bounds CONNECT, in bytes: what those may leave with us whom we do not know.
@@ -36,6 +37,7 @@ type conn struct {
 	version    codec.Version // 0 before CONNECT
 	noProblem  bool          // the client wants no reason strings but where they are always allowed
 	trusted    bool          // the other end is a part of this program
+	enhanced   bool          // authenticates by AUTH
 	keepAlive  time.Duration // silence after which the client is taken for dead; 0: never
 
 	state    connState
@@ -45,6 +47,7 @@ type conn struct {
 	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
 	heard    time.Duration // when the last packet came
 	timer    timer         // CONNECT or keep-alive
+	exchange *exchange     // nil: none is under way
 	acks     []ack         // in the order they must leave
 	will     *will
 	aliases  *aliases
@@ -62,7 +65,7 @@ func (c *conn) receive(b []byte) (n int) {
 			return len(b)
 		case checking:
 			return n
-		case fresh:
+		case fresh, challenged:
 			limit = min(limit, maxConnect)
 		}
 		if c.tc.Pending() > deafOutput {
@@ -88,6 +91,10 @@ func (c *conn) receive(b []byte) (n int) {
 
 // handle acts on one packet. p is valid until it returns.
 func (c *conn) handle(p codec.Packet) {
+	if t := p.Type(); c.state == challenged && t != codec.TypeAuth && t != codec.TypeDisconnect {
+		c.refuseConnect(codec.ProtocolError, "neither AUTH nor DISCONNECT before CONNACK") // [MQTT-3.1.2-30]
+		return
+	}
 	if (c.state == fresh) != (p.Type() == codec.TypeConnect) {
 		if c.state == fresh {
 			c.end("first packet is not CONNECT") // [MQTT-3.1.0-1]
@@ -118,7 +125,7 @@ func (c *conn) handle(p codec.Packet) {
 	case *codec.Disconnect:
 		c.disconnect(p)
 	case *codec.Auth:
-		c.close(codec.ProtocolError, "AUTH without an agreed method") // [MQTT-4.12.0-7]
+		c.auth(p)
 	default:
 		c.close(codec.ProtocolError, "packet that only a server sends")
 	}
@@ -140,12 +147,26 @@ func (c *conn) refuse(p codec.Packet, err error) {
 	case ok: // whatever is wrong with it, and may be told in CONNACK only [MQTT-3.1.0-2]
 		code, text = codec.ProtocolError, "second CONNECT"
 	}
+	c.fail(code, text)
+}
+
+// fail ends the connection for what the client sent, with CONNACK if it waits for that.
+// [MQTT-3.14.0-1]
+func (c *conn) fail(code codec.ReasonCode, text string) {
+	if c.state == challenged {
+		c.refuseConnect(code, text)
+		return
+	}
 	c.srv.stats.Refused++
 	c.close(code, text)
 }
 
 // disconnect ends the connection as the client wishes.
 func (c *conn) disconnect(p *codec.Disconnect) {
+	if c.state == challenged {
+		c.end("disconnected by client")
+		return
+	}
 	if p.HasSessionExpiry {
 		if c.session.expiry == 0 && p.SessionExpiry != 0 {
 			c.close(codec.ProtocolError, "session expiry raised from 0 in DISCONNECT") // [MQTT-3.14.2-2]
@@ -186,7 +207,7 @@ func (c *conn) end(why string) {
 	c.state = closed
 	s.stopTimer(&c.timer)
 	delete(s.conns, c)
-	c.acks = nil
+	c.acks, c.exchange = nil, nil
 	c.tc.Close()
 	if was != connected {
 		s.log.Info("connection refused", "remote", c.tc.Remote(), "wire", c.tc.Wire(), "why", why)
@@ -200,8 +221,12 @@ func (c *conn) end(why string) {
 // expire is called when the connection's deadline may have come.
 func (c *conn) expire() {
 	s := c.srv
-	if c.state == fresh || c.state == checking {
+	switch c.state {
+	case fresh, checking:
 		c.end("no CONNECT in time") // [MQTT-3.1.4-1], section 3.1.4
+		return
+	case challenged:
+		c.end("authentication not over in time")
 		return
 	}
 	if due := c.heard + c.keepAlive; due > s.now {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/gateway/access"
 )
 
 // connect begins the life of a connection. A password is verified apart, since that
@@ -19,13 +20,17 @@ func (c *conn) connect(p *codec.Connect) {
 		c.refuseConnect(code, text)
 		return
 	}
+	if p.AuthMethod != nil {
+		c.challenge(p)
+		return
+	}
 	if c.trusted || s.cfg.Access == nil {
 		c.user = string(p.Username)
-		c.establish(p)
+		c.establish(p, nil)
 		return
 	}
 	if p.Username == nil && s.cfg.Anonymous {
-		c.establish(p)
+		c.establish(p, nil)
 		return
 	}
 	c.state = checking
@@ -38,7 +43,7 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 	switch {
 	case c.srv.closing:
 		return codec.ServerShuttingDown, "server shutting down"
-	case p.AuthMethod != nil:
+	case p.AuthMethod != nil && (c.srv.cfg.Access == nil || string(p.AuthMethod) != access.Method):
 		return codec.BadAuthenticationMethod, "no such authentication method" // [MQTT-4.12.0-1]
 	case len(p.ClientID) == 0 && p.Version == codec.V31:
 		return codec.ClientIdentifierNotValid, "empty client identifier"
@@ -72,7 +77,7 @@ func (s *Server) verify(c *conn, p *codec.Connect) {
 		return
 	}
 	c.user = string(p.Username)
-	c.establish(p)
+	c.establish(p, nil)
 }
 
 // waitsFor says whether c is still there: in a flood most have given up by the time
@@ -83,11 +88,11 @@ func (s *Server) waitsFor(c *conn) bool {
 	return c.state == checking
 }
 
-// cloneConnect copies what a CONNECT views.
+// cloneConnect copies what a CONNECT views, but for what is not looked at later.
 func cloneConnect(p *codec.Connect) *codec.Connect {
 	q := *p
 	q.ClientID, q.Username, q.Password = clone(p.ClientID), clone(p.Username), clone(p.Password)
-	q.User = nil
+	q.User, q.AuthMethod, q.AuthData = nil, nil, nil
 	if p.Will != nil {
 		will := *p.Will
 		will.Message = cloneMessage(will.Message)
@@ -111,8 +116,9 @@ func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 	c.end(text)
 }
 
-// establish gives the connection its session and says so.
-func (c *conn) establish(p *codec.Connect) {
+// establish gives the connection its session and says so. proof ends an authentication
+// by AUTH, else it is nil.
+func (c *conn) establish(p *codec.Connect, proof []byte) {
 	s := c.srv
 	id, assigned := string(p.ClientID), false
 	if id == "" {
@@ -131,7 +137,7 @@ func (c *conn) establish(p *codec.Connect) {
 	case p.Will != nil && !c.mayPublish(id, p.Will.Topic):
 		c.refuseConnect(codec.NotAuthorized, "may not publish to the will's topic")
 		return
-	case expiry > 0 && s.sessions[id] == nil && !s.storeHasRoom(sessionSize(id, p)):
+	case expiry > 0 && s.sessions[id] == nil && !s.storeHasRoom(sessionSize(id, c.user, p.Will)):
 		c.refuseConnect(codec.QuotaExceeded, "the store is full: no room for one more session")
 		return
 	}
@@ -150,7 +156,7 @@ func (c *conn) establish(p *codec.Connect) {
 	keepAlive := c.setKeepAlive(p.KeepAlive)
 	s.log.Info("client here", "client", id, "user", c.user, "remote", c.tc.Remote(), "wire", c.tc.Wire(),
 		"version", c.version, "resumed", present, "waiting", to.queue.Len())
-	c.welcome(p, present, assigned, expiry, keepAlive)
+	c.welcome(p, proof, present, assigned, expiry, keepAlive)
 	to.pump()
 }
 
@@ -166,10 +172,10 @@ func (s *Server) foreign(id string, c *conn) (foreign, wanted bool) {
 }
 
 // sessionSize is about what a new session takes in the store, in bytes.
-func sessionSize(id string, p *codec.Connect) int64 {
-	n := 512 + int64(len(id)+len(p.Username))
-	if p.Will != nil {
-		n += recordSize(&p.Will.Message)
+func sessionSize(id, user string, will *codec.Will) int64 {
+	n := 512 + int64(len(id)+len(user))
+	if will != nil {
+		n += recordSize(&will.Message)
 	}
 	return n
 }
@@ -210,7 +216,7 @@ func (c *conn) setKeepAlive(seconds uint16) (server uint16) {
 }
 
 // welcome sends CONNACK with what the client has to know.
-func (c *conn) welcome(p *codec.Connect, present, assigned bool, expiry uint32, keepAlive uint16) {
+func (c *conn) welcome(p *codec.Connect, proof []byte, present, assigned bool, expiry uint32, keepAlive uint16) {
 	s := c.srv
 	a := codec.Connack{SessionPresent: present && c.version != codec.V31, MaximumQoS: 2}
 	if c.version == codec.V5 {
@@ -222,8 +228,11 @@ func (c *conn) welcome(p *codec.Connect, present, assigned bool, expiry uint32, 
 		if assigned {
 			a.AssignedClientID = []byte(c.session.id) // [MQTT-3.2.2-16]
 		}
-		if p.RequestResponseInfo && !c.tooLarge(128+2*len(c.session.id)) {
+		if p.RequestResponseInfo && !c.tooLarge(256+2*len(c.session.id)) {
 			a.ResponseInfo = []byte("response/" + c.session.id)
+		}
+		if c.enhanced {
+			a.AuthMethod, a.AuthData = []byte(access.Method), proof // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
 		}
 	}
 	c.tc.End(a.Append(c.tc.Begin(), c.version))
