@@ -1,14 +1,15 @@
-# make            build bin/sluice
-# make run        build it and run it with safe defaults, the data in ./data
-# make demo       the whole job in a minute: sensors, gateway, a cluster that fails
-# make test       all tests, those of the gateway with the race detector
-# make check      formatting, vet, staticcheck, a few seconds of each fuzz target
-# make bench      benchmarks, then the gateway beside Mosquitto
-# make firmware   the tests that use the built gateway only, all of them
-# make release    dist/: every platform, reproducible, with sizes and checksums
-# make test-arm   tests of codec, store and gateway for ARM, under QEMU
+# make               build bin/sluice
+# make run           build it and run it with safe defaults, the data in ./data
+# make demo          the whole job in a minute: sensors, gateway, a cluster that fails
+# make test          all tests, those of the gateway with the race detector
+# make check         formatting, vet, staticcheck, a few seconds of each fuzz target
+# make bench         benchmarks, then the gateway beside Mosquitto
+# make conformance   every statement of MQTT 3.1.1 and 5.0, at bin/sluice or at BROKER=host:port
+# make firmware      the tests that use the built gateway only, all of them
+# make release       dist/: every platform, reproducible, with sizes and checksums
+# make test-arm      tests of codec, store and gateway for ARM, under QEMU
 
-.PHONY: build run demo test check bench firmware release test-arm
+.PHONY: build run demo test check bench conformance firmware release test-arm
 build:
 	deploy/build.sh bin/sluice
 
@@ -27,6 +28,9 @@ check:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 	cd firmware-tests && go run ./bench/table
+
+conformance:
+	@cd firmware-tests && go run ./conformance $(if $(BROKER),-broker $(BROKER)) $(FLAGS)
 
 firmware:
 	cd firmware-tests && go test -count=1 ./...

@@ -80,7 +80,7 @@ func (t *T) Topic() string { return fmt.Sprintf("conform%s/%d", process, unique.
 func (t *T) place() string {
 	for skip := 2; ; skip++ {
 		_, file, line, ok := runtime.Caller(skip)
-		if !ok {
+		if !ok || strings.Contains(file, "/src/runtime/") {
 			return ""
 		}
 		if !strings.Contains(file, "/conformance/suite/") {
