@@ -11,16 +11,20 @@ import (
 	"sluice/firmware-tests/wire"
 )
 
-// Conn is one connection of a test to a broker. It sends what it is told and nothing
-// else: it acknowledges nothing and answers no ping by itself.
+// Conn is one connection of a test to a broker, or of a client to a test that plays
+// the broker. It sends what it is told and nothing else: it acknowledges nothing and
+// answers no ping by itself.
 type Conn struct {
 	t       *T
 	nc      net.Conn
 	in      *bufio.Reader
 	version byte
+	client  bool // the other side is one
 
-	ID      string     // its client identifier
+	ID      string     // the client identifier
 	Connack *wire.Read // once it is connected
+
+	greeted bool // CONNACK has come
 }
 
 // Dial connects to an address, and says nothing yet.
@@ -36,6 +40,21 @@ func (t *T) Dial(addr string) *Conn {
 func (t *T) Over(nc net.Conn) *Conn {
 	t.Cleanup(func() { nc.Close() })
 	return &Conn{t: t, nc: nc, in: bufio.NewReader(nc), version: t.Version}
+}
+
+// Serve is the server's end of a connection that a client made, in the version that
+// its CONNECT will ask for. It is closed in the end.
+func (t *T) Serve(nc net.Conn) *Conn {
+	c := t.Over(nc)
+	c.client = true
+	return c
+}
+
+// WantConnect reads the first packet of a client, which must be CONNECT.
+func (c *Conn) WantConnect() *wire.Read {
+	p := c.Want(wire.CONNECT)
+	c.version, c.ID = p.Connect.Version, p.Connect.ID
+	return p
 }
 
 // CONNECT is the packet of a client with nothing special: a new identifier, a clean
@@ -84,20 +103,20 @@ func (c *Conn) Refused(connect []byte, codes ...byte) {
 	c.WantEnd()
 }
 
-// Send sends packets, in one piece. That the server has closed meanwhile is no
+// Send sends packets, in one piece. That the other side has closed meanwhile is no
 // failure: the answer tells.
 func (c *Conn) Send(packets ...[]byte) {
 	c.nc.SetWriteDeadline(time.Now().Add(Patience))
 	_, err := c.nc.Write(slices.Concat(packets...))
 	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-		c.t.Fatalf("the server does not read: %v", err)
+		c.t.Fatalf("the other side does not read: %v", err)
 	}
 }
 
-// next reads one packet, nil if the server closed the connection.
+// next reads one packet, nil if the other side closed the connection.
 func (c *Conn) next() *wire.Read {
 	c.nc.SetReadDeadline(time.Now().Add(Patience))
-	p, err := wire.Next(c.in, c.version, true)
+	p, err := wire.Next(c.in, c.version, !c.client)
 	var breach *wire.Breach
 	ne := net.Error(nil)
 	switch {
@@ -111,14 +130,39 @@ func (c *Conn) next() *wire.Read {
 	case err != nil: // the end, or a reset
 		return nil
 	}
+	if !c.client {
+		c.order(p)
+	}
 	return p
 }
+
+// order holds the place of CONNACK: it is the first packet but for AUTH, and comes
+// once.
+func (c *Conn) order(p *wire.Read) {
+	rule := ""
+	switch {
+	case p.Type == wire.CONNACK && c.greeted:
+		rule = "MQTT-3.2.0-2"
+	case p.Type == wire.DISCONNECT && !c.greeted:
+		rule = "MQTT-3.14.0-1"
+	case p.Type != wire.CONNACK && p.Type != wire.AUTH && !c.greeted:
+		rule = "MQTT-3.2.0-1"
+	}
+	c.greeted = c.greeted || p.Type == wire.CONNACK && p.Code() == 0
+	if rule != "" {
+		c.t.breach(rule, p.String()+" out of its place")
+		c.t.Fatalf("%v breaks %s", p, rule)
+	}
+}
+
+// NextOrEnd reads the next packet, nil if the server closed the connection instead.
+func (c *Conn) NextOrEnd() *wire.Read { return c.next() }
 
 // Next reads the next packet, which must come.
 func (c *Conn) Next() *wire.Read {
 	p := c.next()
 	if p == nil {
-		c.t.Fatalf("the server closed the connection")
+		c.t.Fatalf("the other side closed the connection")
 	}
 	return p
 }
@@ -158,14 +202,14 @@ func (c *Conn) WantPublish(topic, payload string) *wire.Read {
 	return p
 }
 
-// WantEnd wants the server to close the connection without another packet.
+// WantEnd wants the other side to close the connection without another packet.
 func (c *Conn) WantEnd() {
 	if p := c.next(); p != nil {
 		c.t.Fatalf("%v, want the end of the connection", p)
 	}
 }
 
-// WantClosed wants the server to close the connection; in MQTT 5.0 after a DISCONNECT
+// WantClosed wants the other side to close the connection; in MQTT 5.0 after a DISCONNECT
 // with one of the codes, or after nothing. Acknowledgements of what came before may
 // come first.
 func (c *Conn) WantClosed(codes ...byte) {
