@@ -193,6 +193,9 @@ func (r *reader) flags(p *Read, flags byte) {
 	if r.version == V31 && want == 2 {
 		flags &^= 8 // DUP
 	}
+	if flags != want && p.Type == AUTH {
+		r.fail("", "MQTT-3.15.1-1", "flags %#x", flags)
+	}
 	if flags != want {
 		r.fail("MQTT-2.2.2-1", "MQTT-2.1.3-1", "flags %#x", flags)
 	}
@@ -369,7 +372,10 @@ func (r *reader) reason(p *Read, fromServer bool) {
 		return
 	}
 	if !p.Props.Has(AuthenticationMethod) {
-		r.fail("", "", "AUTH without method")
+		r.fail("", "MQTT-4.12.0-5", "AUTH without method")
+	}
+	if code := p.Code(); fromServer && code == 0x19 || !fromServer && code == 0 {
+		r.fail("", "MQTT-3.15.2-1", "code %#x is not one of this side", code)
 	}
 	r.listed(p, "MQTT-3.15.2-1")
 }
