@@ -33,6 +33,7 @@ func (m message) String() string {
 // options is what a client connects with.
 type options struct {
 	url     string // tcp://, tls://, ws:// or wss://
+	version string // 3.1.1 or 5.0
 	ca      string // path of the CA's certificate
 	id      string
 	persist bool // the session outlives the connection
@@ -58,10 +59,10 @@ type player struct {
 func (p *player) drop() { p.line.Close() }
 
 // patience bounds every wait for something that should come.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // connect makes a client and ends it with the test.
-func connect(t *testing.T, newClient func() client, o options) (p *player, sessionPresent bool) {
+func connect(t *testing.T, newClient func(*testing.T) client, o options) (p *player, sessionPresent bool) {
 	t.Helper()
 	u, err := url.Parse(o.url)
 	if err != nil {
@@ -74,7 +75,7 @@ func connect(t *testing.T, newClient func() client, o options) (p *player, sessi
 	t.Cleanup(line.Close)
 	u.Host = line.Addr
 	o.url = u.String()
-	p = &player{newClient(), line}
+	p = &player{newClient(t), line}
 	if sessionPresent, err = p.connect(o); err != nil {
 		t.Fatalf("%s connects: %v", o.id, err)
 	}

@@ -11,54 +11,44 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"sluice/firmware-tests/rig"
 )
 
-// wires are the URLs of the gateway under test.
-type wires struct {
-	tcp, tls, ws, wss string
-	ca                string // path of the certificate that signed the gateway's
+// gateway is the gateway under test.
+type gateway struct {
+	urls map[string]string // of each wire
+	ca   string            // path of the certificate that signed the gateway's
 }
 
-func TestClients(t *testing.T) {
-	w := startGateway(t)
-	libraries := []struct {
-		name string
-		v5   bool
-		urls []string
-		make func(t *testing.T) func() client
-	}{
-		{"paho 3.1.1", false, []string{w.tcp, w.tls, w.ws, w.wss}, newPaho3},
-		{"paho 5", true, []string{w.tcp, w.tls}, newPaho5},
-		{"MQTT.js 3.1.1", false, []string{w.ws}, newMQTTjs(4)},
-		{"MQTT.js 5", true, []string{w.ws, w.wss}, newMQTTjs(5)},
-	}
-	for _, library := range libraries {
-		t.Run(library.name, func(t *testing.T) {
-			newClient := library.make(t)
-			for _, url := range library.urls {
-				wire, _, _ := strings.Cut(url, ":")
-				for _, scene := range scenes {
-					if scene.v5 && !library.v5 {
-						continue
+// wires are the ways to the gateway.
+var wires = []string{"tcp", "tls", "ws", "wss"}
+
+// each plays on every wire in every version, side by side, as subtests
+// WIRE/VERSION. It skips what cannot has a reason for, a wire or a version.
+func (g gateway) each(t *testing.T, versions []string, cannot map[string]string, play func(t *testing.T, o options)) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			for _, version := range versions {
+				t.Run(version, func(t *testing.T) {
+					t.Parallel()
+					for _, what := range []string{wire, version} {
+						if why, found := cannot[what]; found {
+							t.Skip(why)
+						}
 					}
-					t.Run(wire+" "+scene.name, func(t *testing.T) {
-						prefix := strings.NewReplacer("/", "-", " ", "-", ".", "-").Replace(t.Name())
-						scene.play(t, newClient, options{url: url, ca: w.ca}, prefix)
-					})
-				}
+					play(t, options{url: g.urls[wire], version: version, ca: g.ca})
+				})
 			}
 		})
 	}
-	t.Run("mosquitto clients", func(t *testing.T) { mosquittoClients(t, w) })
 }
 
 // startGateway runs the gateway with all its listeners.
-func startGateway(t *testing.T) wires {
+func startGateway(t *testing.T) gateway {
 	t.Helper()
 	dir := t.TempDir()
 	ca := makeCertificates(t, dir)
@@ -83,9 +73,11 @@ func startGateway(t *testing.T) wires {
 			t.Logf("the gateway's last lines:\n%s", g.Log.Tail(40))
 		}
 	})
-	return wires{
-		tcp: "tcp://" + g.Addr, tls: "tls://" + addrs[0],
-		ws: "ws://" + g.WS + "/mqtt", wss: "wss://" + addrs[1] + "/mqtt",
+	return gateway{
+		urls: map[string]string{
+			"tcp": "tcp://" + g.Addr, "tls": "tls://" + addrs[0],
+			"ws": "ws://" + g.WS + "/mqtt", "wss": "wss://" + addrs[1] + "/mqtt",
+		},
 		ca: ca,
 	}
 }

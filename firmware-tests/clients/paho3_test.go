@@ -13,9 +13,7 @@ type paho3 struct {
 	came chan message
 }
 
-func newPaho3(*testing.T) func() client {
-	return func() client { return &paho3{came: make(chan message, 1000)} }
-}
+func newPaho3(*testing.T) client { return &paho3{came: make(chan message, 1000)} }
 
 func (c *paho3) connect(o options) (bool, error) {
 	config, err := trusting(o.ca)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
 // paho5 is Eclipse Paho's Go client for MQTT 5.
@@ -17,9 +18,7 @@ type paho5 struct {
 	came chan message
 }
 
-func newPaho5(*testing.T) func() client {
-	return func() client { return &paho5{came: make(chan message, 1000)} }
-}
+func newPaho5(*testing.T) client { return &paho5{came: make(chan message, 1000)} }
 
 func (c *paho5) connect(o options) (bool, error) {
 	nc, err := dial(o)
@@ -50,19 +49,24 @@ func (c *paho5) connect(o options) (bool, error) {
 	return connack.SessionPresent, nil
 }
 
+// dial opens the connection, which this library leaves to its user. WebSocket is
+// that of Eclipse Paho's other client for Go.
 func dial(o options) (net.Conn, error) {
 	u, err := url.Parse(o.url)
 	if err != nil {
 		return nil, err
 	}
-	if u.Scheme == "tcp" {
-		return net.Dial("tcp", u.Host)
-	}
 	config, err := trusting(o.ca)
 	if err != nil {
 		return nil, err
 	}
-	return tls.Dial("tcp", u.Host, config)
+	switch u.Scheme {
+	case "tcp":
+		return net.Dial("tcp", u.Host)
+	case "tls":
+		return tls.Dial("tcp", u.Host, config)
+	}
+	return mqtt.NewWebsocket(o.url, config, patience, nil, nil)
 }
 
 func received(p *paho.Publish) message {

@@ -11,17 +11,18 @@ import (
 var scenes = []struct {
 	name string
 	v5   bool // MQTT 5 only
-	play func(t *testing.T, newClient func() client, o options, prefix string)
+	play func(t *testing.T, newClient func(*testing.T) client, o options, prefix string)
 }{
 	{"round trip", false, roundTrip},
 	{"retained", false, retained},
 	{"will", false, will},
+	{"session present", false, sessionPresent},
 	{"offline queue", false, offlineQueue},
 	{"properties", true, properties},
 	{"expired", true, expired},
 }
 
-func roundTrip(t *testing.T, newClient func() client, o options, prefix string) {
+func roundTrip(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	o.id = prefix
 	c, _ := connect(t, newClient, o)
 	subscribe(t, c, prefix+"/+/reading", 2)
@@ -38,7 +39,7 @@ func roundTrip(t *testing.T, newClient func() client, o options, prefix string) 
 	c.disconnect()
 }
 
-func retained(t *testing.T, newClient func() client, o options, prefix string) {
+func retained(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	o.id = prefix + "-publisher"
 	p, _ := connect(t, newClient, o)
 	kept := message{Topic: prefix + "/kept", Payload: "42", QoS: 1, Retain: true}
@@ -57,7 +58,7 @@ func retained(t *testing.T, newClient func() client, o options, prefix string) {
 	publish(t, p, message{Topic: prefix + "/kept", QoS: 1, Retain: true})
 }
 
-func will(t *testing.T, newClient func() client, o options, prefix string) {
+func will(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	o.id = prefix + "-watcher"
 	w, _ := connect(t, newClient, o)
 	subscribe(t, w, prefix+"/#", 1)
@@ -74,13 +75,29 @@ func will(t *testing.T, newClient func() client, o options, prefix string) {
 	want(t, w, *o.will)
 }
 
-func offlineQueue(t *testing.T, newClient func() client, o options, prefix string) {
+func sessionPresent(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
+	o.id = prefix
+	for _, step := range []struct {
+		what             string
+		persist, present bool
+	}{
+		{"the first", true, false},
+		{"the second", true, true},
+		{"one that wants none", false, false},
+	} {
+		o.persist = step.persist
+		c, present := connect(t, newClient, o)
+		if present != step.present {
+			t.Errorf("%s: session present is %v", step.what, present)
+		}
+		c.disconnect()
+	}
+}
+
+func offlineQueue(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	sleeper := o
 	sleeper.id, sleeper.persist = prefix+"-sleeper", true
-	s, present := connect(t, newClient, sleeper)
-	if present {
-		t.Error("a session before the first connection")
-	}
+	s, _ := connect(t, newClient, sleeper)
 	subscribe(t, s, prefix+"/#", 2)
 	s.disconnect()
 
@@ -92,16 +109,13 @@ func offlineQueue(t *testing.T, newClient func() client, o options, prefix strin
 		publish(t, p, m)
 		sent = append(sent, m)
 	}
-	s, present = connect(t, newClient, sleeper)
-	if !present {
-		t.Error("the session was not kept")
-	}
+	s, _ = connect(t, newClient, sleeper)
 	for _, m := range sent {
 		want(t, s, m)
 	}
 }
 
-func properties(t *testing.T, newClient func() client, o options, prefix string) {
+func properties(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	o.id = prefix
 	c, _ := connect(t, newClient, o)
 	subscribe(t, c, prefix+"/#", 1)
@@ -113,7 +127,7 @@ func properties(t *testing.T, newClient func() client, o options, prefix string)
 	want(t, c, m)
 }
 
-func expired(t *testing.T, newClient func() client, o options, prefix string) {
+func expired(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
 	sleeper := o
 	sleeper.id, sleeper.persist = prefix+"-sleeper", true
 	s, _ := connect(t, newClient, sleeper)

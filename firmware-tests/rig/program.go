@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -25,26 +26,47 @@ func Look(program, debian string) (string, error) {
 }
 
 // Find returns the path of a program as Look does. If it is missing and may be
-// installed, it is.
-func Find(program, debian string) (string, error) {
-	path, missing := Look(program, debian)
-	if missing == nil {
-		return path, nil
+// installed, it is. debian may be several packages, with spaces between.
+func Find(program, debian string) (path string, err error) {
+	err = provide(debian, func() (missing error) {
+		path, missing = Look(program, debian)
+		return missing
+	})
+	return path, err
+}
+
+// FindFile is Find for a file that is no program.
+func FindFile(path, debian string) error {
+	return provide(debian, func() error {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("%s: %w (Debian: apt-get install %s)", path, ErrMissing, debian)
+		}
+		return nil
+	})
+}
+
+// provide installs packages if look misses something, and returns what it misses
+// then.
+func provide(debian string, look func() error) error {
+	if look() == nil {
+		return nil
 	}
 	// Tests of several packages run at once, apt-get does not.
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "sluice-firmware-tests.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer lock.Close()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
+		return err
 	}
-	if path, err := Look(program, debian); err == nil {
-		return path, nil
+	missing := look()
+	if missing == nil {
+		return nil
 	}
-	if out, err := exec.Command(filepath.Join(Root(), "deploy", "apt.sh"), debian).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w; %s", missing, bytes.TrimSpace(out))
+	apt := exec.Command(filepath.Join(Root(), "deploy", "apt.sh"), strings.Fields(debian)...)
+	if out, err := apt.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w; %s", missing, bytes.TrimSpace(out))
 	}
-	return Look(program, debian)
+	return look()
 }

@@ -1,65 +1,62 @@
-// Plays one MQTT.js client for a test: commands come as lines of JSON on
-// standard input, answers and messages go as lines of JSON to standard output.
+// Plays clients of MQTT.js for tests, see process_test.go.
 const fs = require('node:fs')
 const readline = require('node:readline')
 const mqtt = require('mqtt')
 
-const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
-const answer = (err, more) => say({ answer: true, error: err ? String(err.message || err) : '', ...more })
+const say = (...fields) => process.stdout.write(fields.join('\t') + '\n')
+const answer = (err) => (err ? say('error', err.message || err) : say('ok'))
 
 let client
 
 const commands = {
-  connect(c) {
-    client = mqtt.connect(c.url, {
-      protocolVersion: c.version,
-      clientId: c.id,
-      clean: !c.persist,
-      ca: fs.readFileSync(c.ca),
+  connect(url, version, id, persist, ca, will, payload, qos, retain) {
+    const v5 = version === '5.0'
+    client = mqtt.connect(url.replace(/^tcp/, 'mqtt').replace(/^tls/, 'mqtts'), {
+      protocolVersion: v5 ? 5 : 4,
+      clientId: id,
+      clean: persist === '0',
+      ca: fs.readFileSync(ca),
       reconnectPeriod: 0,
       resubscribe: false,
-      will: c.will ? { topic: c.will.Topic, payload: Buffer.from(c.will.Payload), qos: c.will.QoS, retain: c.will.Retain } : undefined,
-      properties: c.version === 5 && c.persist ? { sessionExpiryInterval: 3600 } : undefined,
+      will: will && { topic: will, payload, qos: Number(qos), retain: retain === '1' },
+      properties: v5 && persist === '1' ? { sessionExpiryInterval: 3600 } : undefined,
     })
-    client.once('connect', (connack) => answer(null, { present: connack.sessionPresent }))
-    client.once('error', (err) => answer(err))
+    client.once('error', answer)
+    client.once('connect', (connack) => {
+      say('ok', Number(connack.sessionPresent))
+      client.off('error', answer).on('error', console.error)
+    })
     client.on('message', (topic, payload, packet) => {
       const p = packet.properties || {}
       const user = []
-      for (const [name, value] of Object.entries(p.userProperties || {})) {
-        for (const v of [].concat(value)) user.push(name, v)
+      for (const [name, values] of Object.entries(p.userProperties || {})) {
+        for (const value of [].concat(values)) user.push(name, value)
       }
-      say({
-        Topic: topic, Payload: payload.toString(), QoS: packet.qos, Retain: packet.retain,
-        Expiry: p.messageExpiryInterval || 0, ContentType: p.contentType || '', User: user,
-      })
+      say('message', topic, payload, packet.qos, Number(packet.retain), p.messageExpiryInterval || 0, p.contentType || '', ...user)
     })
   },
 
-  subscribe(c) {
-    client.subscribe(c.filter, { qos: c.qos }, (err) => answer(err))
+  subscribe(filter, qos) {
+    client.subscribe(filter, { qos: Number(qos) }, answer)
   },
 
-  publish(c) {
-    const m = c.message
+  publish(topic, payload, qos, retain, expiry, contentType, ...user) {
     const properties = {}
-    if (m.Expiry) properties.messageExpiryInterval = m.Expiry
-    if (m.ContentType) properties.contentType = m.ContentType
-    if (m.User) {
-      properties.userProperties = {}
-      for (let i = 0; i < m.User.length; i += 2) (properties.userProperties[m.User[i]] ||= []).push(m.User[i + 1])
-    }
-    client.publish(m.Topic, m.Payload, { qos: m.QoS, retain: m.Retain, properties }, (err) => answer(err))
+    if (user.length) properties.userProperties = {}
+    if (expiry !== '0') properties.messageExpiryInterval = Number(expiry)
+    if (contentType) properties.contentType = contentType
+    for (let i = 0; i < user.length; i += 2) (properties.userProperties[user[i]] ||= []).push(user[i + 1])
+    client.publish(topic, payload, { qos: Number(qos), retain: retain === '1', properties }, answer)
   },
 
   disconnect() {
-    client.end(false, {}, (err) => answer(err))
+    client.end(false, {}, answer)
   },
 }
 
 readline.createInterface({ input: process.stdin })
   .on('line', (line) => {
-    const command = JSON.parse(line)
-    commands[command.do](command)
+    const [command, ...fields] = line.split('\t')
+    commands[command](...fields)
   })
-  .on('close', () => process.exit(0))
+  .on('close', () => process.exit())
