@@ -134,7 +134,7 @@ func TestScram(t *testing.T) {
 				p.want(c.name, &codec.Pingresp{})
 				refused, connected = 0, 1
 			}
-			if s := at.srv.Stats(); s.Refused != refused || s.Connected != connected {
+			if s := at.srv.Stats(); s.Ended[c.want] != refused || s.Connected != connected {
 				t.Errorf("%s: counted as %+v", c.name, s)
 			}
 		})
@@ -300,7 +300,7 @@ func TestBadSteps(t *testing.T) {
 				}
 				p.wantConnack(name, p.next(), c.want)
 				watch.wantIdle(name + " does nothing to others")
-				if s := at.srv.Stats(); s.Refused != 1 || s.Connected != 1 || s.MessagesIn != 0 {
+				if s := at.srv.Stats(); s.Ended[c.want] != 1 || s.Connected != 1 || s.MessagesIn != 0 {
 					t.Errorf("%s: counted as %+v", name, s)
 				}
 			})
@@ -371,7 +371,7 @@ func TestEndInTheMiddle(t *testing.T) {
 			end(at, p)
 			p.wantClosed(name)
 			at.quiet(name)
-			if s := at.srv.Stats(); s.Wills != 0 || s.Refused != 0 {
+			if s := at.srv.Stats(); s.Wills != 0 || s.Ended != (Reasons{}) {
 				t.Errorf("%s: counted as %+v", name, s)
 			}
 		})
@@ -477,7 +477,7 @@ func TestReauthenticationFails(t *testing.T) {
 			c.send(at, p)
 			p.wantRefused(name, c.want)
 			watch.want(name+": the will goes out", message("w", "gone", 0, 0))
-			if n := at.srv.Stats().Refused; n != 1 {
+			if n := at.srv.Stats().Ended[c.want]; n != 1 {
 				t.Errorf("%s: %d refusals counted", name, n)
 			}
 		})

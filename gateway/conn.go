@@ -97,7 +97,7 @@ func (c *conn) handle(p codec.Packet) {
 	}
 	if (c.state == fresh) != (p.Type() == codec.TypeConnect) {
 		if c.state == fresh {
-			c.end("first packet is not CONNECT") // [MQTT-3.1.0-1]
+			c.close(codec.ProtocolError, "first packet is not CONNECT") // [MQTT-3.1.0-1]
 		} else {
 			c.close(codec.ProtocolError, "second CONNECT") // [MQTT-3.1.0-2]
 		}
@@ -138,6 +138,7 @@ func (c *conn) refuse(p codec.Packet, err error) {
 	var fault *codec.Error
 	if errors.As(err, &fault) {
 		code, text = fault.Code, fault.Text
+		c.srv.log.Debug("bad packet", "remote", c.tc.Remote(), "version", c.version, "code", code, "why", text, "clause", fault.Clause)
 	}
 	switch connect, ok := p.(*codec.Connect); {
 	case ok && c.state == fresh:
@@ -157,7 +158,6 @@ func (c *conn) fail(code codec.ReasonCode, text string) {
 		c.refuseConnect(code, text)
 		return
 	}
-	c.srv.stats.Refused++
 	c.close(code, text)
 }
 
@@ -182,6 +182,10 @@ func (c *conn) disconnect(p *codec.Disconnect) {
 
 // close ends the connection with a reason, which a MQTT 5 client is told.
 func (c *conn) close(code codec.ReasonCode, text string) {
+	if c.state == closed {
+		return
+	}
+	c.srv.ended(code)
 	if c.state == connected && c.version == codec.V5 {
 		p := codec.Disconnect{Code: code, ReasonString: []byte(text)}
 		b := c.tc.Begin()

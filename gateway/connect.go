@@ -104,7 +104,7 @@ func cloneConnect(p *codec.Connect) *codec.Connect {
 // refuseConnect answers CONNECT with a reason and closes. A MQTT 3 client is closed
 // without a word where its version has no code for it.
 func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
-	c.srv.stats.Refused++
+	c.srv.ended(code)
 	p := codec.Connack{Code: code, MaximumQoS: 2}
 	if c.version >= codec.V5 && !c.tooLarge(128) {
 		p.ReasonString = []byte(text)

@@ -75,7 +75,7 @@ type Server struct {
 	failing    error      // what the disk says; nil: it is well
 	closing    bool
 	stats      Stats
-	reported   Dropped       // as the log was last told
+	reported   Stats         // as the log was last told
 	reporter   timer         // tells it
 	warned     time.Duration // when the log was last told of a full queue
 	scratch    []byte        // records are made here

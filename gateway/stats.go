@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"log/slog"
+	"strings"
 	"time"
+
+	"sluice/codec"
 )
 
 // Stats are counts since the start, and how many there are now. What is dropped is
@@ -13,12 +16,12 @@ type Stats struct {
 	Sessions      int64  // now
 	Subscriptions int64  // now
 	Retained      int    // now
-	Refused       uint64 // connections ended for what they sent
 	PacketsIn     uint64
 	MessagesIn    uint64
 	MessagesOut   uint64
 	Wills         uint64
 	Dropped       Dropped
+	Ended         Reasons // connections
 }
 
 // Dropped counts messages by why they were not delivered.
@@ -34,27 +37,47 @@ type Dropped struct {
 	Damaged       uint64 // unreadable after a fault of the disk
 }
 
-// reportAfter is how long the log waits to tell of messages that were dropped.
+// Reasons counts the connections that the gateway ended, by the reason code that it
+// gave, or would have given had the client's version known it. How often clients send
+// what is no MQTT is at codec.MalformedPacket and codec.ProtocolError; two devices with
+// one client identifier show as codec.SessionTakenOver.
+type Reasons [256]uint64
+
+// reportAfter is how long the log waits to tell of messages that were dropped and of
+// connections that were ended.
 const reportAfter = time.Minute
 
 // drop counts a message that is not delivered, and has the log tell of it.
 func (s *Server) drop(count *uint64) {
 	*count++
+	s.reportSoon()
+}
+
+// ended counts a connection that the gateway ends, and has the log tell of it.
+func (s *Server) ended(code codec.ReasonCode) {
+	s.stats.Ended[code]++
+	s.reportSoon()
+}
+
+func (s *Server) reportSoon() {
 	if s.reporter.index == 0 {
 		s.reporter.owner = (*reporter)(s)
 		s.setTimer(&s.reporter, s.now+reportAfter)
 	}
 }
 
-// reporter tells the log what was dropped since it last did.
+// reporter tells the log what was dropped and who was ended since it last did.
 type reporter Server
 
 func (r *reporter) expire() {
 	s := (*Server)(r)
-	if now := s.stats.Dropped; now != s.reported {
+	if now := s.stats.Dropped; now != s.reported.Dropped {
 		s.log.Warn("messages dropped since the start, by reason", "dropped", now)
-		s.reported = now
 	}
+	if now := s.stats.Ended; now != s.reported.Ended {
+		s.log.Info("connections ended since the start, by reason", "ended", &now)
+	}
+	s.reported = s.stats
 }
 
 // LogValue shows the reasons there were.
@@ -70,6 +93,18 @@ func (d Dropped) LogValue() slog.Value {
 	} {
 		if r.count > 0 {
 			attrs = append(attrs, slog.Uint64(r.name, r.count))
+		}
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue shows the reasons there were, by their names.
+func (r *Reasons) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for code, count := range r {
+		if count > 0 {
+			name := strings.ReplaceAll(codec.ReasonCode(code).String(), " ", "_")
+			attrs = append(attrs, slog.Uint64(name, count))
 		}
 	}
 	return slog.GroupValue(attrs...)
