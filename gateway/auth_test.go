@@ -279,7 +279,7 @@ func TestBadSteps(t *testing.T) {
 		"AUTH without data":        {send(authPacket(codec.ContinueAuthentication, nil)), codec.BadUserNameOrPassword},
 		"AUTH without a proof":     {send(step), codec.BadUserNameOrPassword},
 		"AUTH without an end":      {send(authPacket(codec.ContinueAuthentication, make([]byte, 60000))), codec.BadUserNameOrPassword},
-		"too much":                 {[]byte{0xF0, 0xFF, 0xFF, 0x7F}, codec.PacketTooLarge},
+		"more than a stranger may": {[]byte{0xF0, 0xFF, 0xFF, 0x1F}, codec.PacketTooLarge},
 	} {
 		for _, glued := range []bool{false, true} {
 			inBubble(t, Config{Access: accounts(t, "ali")}, func(at *site) {

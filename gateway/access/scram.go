@@ -3,7 +3,6 @@ package access
 import (
 	"bytes"
 	"errors"
-	"unicode/utf8"
 
 	"github.com/xdg-go/scram"
 	"github.com/xdg-go/stringprep"
@@ -67,12 +66,12 @@ func (e *Exchange) Next(message []byte) (answer []byte, done bool, err error) {
 	switch {
 	case err != nil && first:
 		return nil, false, errMessage
-	case err != nil:
+	case err != nil, e.conversation.Done() && !e.known:
 		return nil, false, errDenied
 	case as != "" && as != e.User(), e.only != nil && string(e.only) != e.User():
 		return nil, false, errOther
 	}
-	return []byte(text), e.conversation.Valid() && e.known, nil
+	return []byte(text), e.conversation.Valid(), nil
 }
 
 // User is who the client says it is, and once Next was done, who it is.
@@ -97,10 +96,9 @@ func (e *Exchange) lookup(user string) (scram.StoredCredentials, error) {
 // prepare brings a password into the form that is hashed. What SASLprep does not take,
 // such as bytes that are not UTF-8, is hashed as it is.
 func prepare(password []byte) string {
-	if utf8.Valid(password) {
-		if p, err := stringprep.SASLprep.Prepare(string(password)); err == nil {
-			return p
-		}
+	p, err := stringprep.SASLprep.Prepare(string(password))
+	if err != nil {
+		return string(password)
 	}
-	return string(password)
+	return p
 }

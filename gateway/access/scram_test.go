@@ -234,6 +234,18 @@ func TestUnknownUsersLookLikeOthers(t *testing.T) {
 	}
 }
 
+// A decoy is no account even to who knew what makes its keys.
+func TestDecoyIsNoAccount(t *testing.T) {
+	l := mustParse(t, "ali:"+cheap("sesame")+"\n")
+	salt := mac(l.secret, []byte("cogia"))
+	d := &l.decoy.hash
+	h := hash{iterations: d.iterations, salt: salt[:len(d.salt)]}
+	d.stored, d.server = h.keys([]byte("sesame"))
+	if _, done, err := prove(t, l, client(t, "cogia", "sesame", ""), nil); done || err != errDenied {
+		t.Errorf("the decoy is let in: %v, %v", done, err)
+	}
+}
+
 // What is in the file does not open the door: neither as a password nor as the
 // ClientKey from which a proof is made.
 func TestTheFileOpensNothing(t *testing.T) {
