@@ -13,7 +13,7 @@ import (
 )
 
 // connect is section 3.1.
-var connect = slices.Concat(connecting, connectForm)
+var connect = slices.Concat(connecting, connectForm, wills, keepAlive, sessions)
 
 // connecting is what becomes of a CONNECT.
 var connecting = []suite.Test{

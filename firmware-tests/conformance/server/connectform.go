@@ -108,7 +108,9 @@ func passwordUnannounced(t *suite.T) {
 
 func passwordMissing(t *suite.T) { refused(t, flagged(t, 0xc2, ident(t), wire.Str("name"))) }
 
-func passwordWithoutUserName(t *suite.T) { refused(t, flagged(t, 0x42, ident(t), wire.Str("password"))) }
+func passwordWithoutUserName(t *suite.T) {
+	refused(t, flagged(t, 0x42, ident(t), wire.Str("password")))
+}
 
 // passwordAlone is allowed by 5.0, if not to every listener.
 func passwordAlone(t *suite.T) {
