@@ -29,11 +29,11 @@ func (c *conn) auth(p *codec.Auth) {
 	again := p.Code == codec.Reauthenticate
 	switch {
 	case !c.enhanced:
-		c.fail(codec.ProtocolError, "AUTH without an agreed method") // [MQTT-4.12.0-7]
+		c.close(codec.ProtocolError, "AUTH without an agreed method") // [MQTT-4.12.0-7]
 	case string(p.AuthMethod) != access.Method:
-		c.fail(codec.ProtocolError, "AUTH with another method") // [MQTT-4.12.0-5], [MQTT-4.12.1-1]
+		c.close(codec.ProtocolError, "AUTH with another method") // [MQTT-4.12.0-5], [MQTT-4.12.1-1]
 	case again != (c.exchange == nil):
-		c.fail(codec.ProtocolError, "AUTH with the reason code of another step") // [MQTT-4.12.0-3]
+		c.close(codec.ProtocolError, "AUTH with the reason code of another step") // [MQTT-4.12.0-3]
 	case again:
 		c.begin([]byte(c.user), nil, p.AuthData)
 	default:
@@ -53,11 +53,11 @@ func (c *conn) step(message []byte) {
 	answer, done, err := x.scram.Next(message)
 	switch {
 	case err != nil && x.connect == nil:
-		c.fail(codec.NotAuthorized, err.Error()) // [MQTT-4.12.1-2]
+		c.close(codec.NotAuthorized, err.Error()) // [MQTT-4.12.1-2]
 	case err != nil:
-		c.fail(codec.BadUserNameOrPassword, err.Error()) // [MQTT-4.12.0-4]
+		c.close(codec.BadUserNameOrPassword, err.Error()) // [MQTT-4.12.0-4]
 	case c.tooLarge(authRoom + len(message)):
-		c.fail(codec.PacketTooLarge, "the answer is larger than the client accepts")
+		c.close(codec.PacketTooLarge, "the answer is larger than the client accepts")
 	case !done:
 		c.sendAuth(codec.ContinueAuthentication, answer) // [MQTT-4.12.0-2]
 	case x.connect == nil:

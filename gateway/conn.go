@@ -92,7 +92,7 @@ func (c *conn) receive(b []byte) (n int) {
 // handle acts on one packet. p is valid until it returns.
 func (c *conn) handle(p codec.Packet) {
 	if t := p.Type(); c.state == challenged && t != codec.TypeAuth && t != codec.TypeDisconnect {
-		c.refuseConnect(codec.ProtocolError, "neither AUTH nor DISCONNECT before CONNACK") // [MQTT-3.1.2-30]
+		c.close(codec.ProtocolError, "neither AUTH nor DISCONNECT before CONNACK") // [MQTT-3.1.2-30]
 		return
 	}
 	if (c.state == fresh) != (p.Type() == codec.TypeConnect) {
@@ -148,16 +148,6 @@ func (c *conn) refuse(p codec.Packet, err error) {
 	case ok: // whatever is wrong with it, and may be told in CONNACK only [MQTT-3.1.0-2]
 		code, text = codec.ProtocolError, "second CONNECT"
 	}
-	c.fail(code, text)
-}
-
-// fail ends the connection for what the client sent, with CONNACK if it waits for that.
-// [MQTT-3.14.0-1]
-func (c *conn) fail(code codec.ReasonCode, text string) {
-	if c.state == challenged {
-		c.refuseConnect(code, text)
-		return
-	}
 	c.close(code, text)
 }
 
@@ -180,9 +170,14 @@ func (c *conn) disconnect(p *codec.Disconnect) {
 	c.end("disconnected by client")
 }
 
-// close ends the connection with a reason, which a MQTT 5 client is told.
+// close ends the connection with a reason, which a MQTT 5 client is told: by CONNACK if
+// it waits for that. [MQTT-3.14.0-1]
 func (c *conn) close(code codec.ReasonCode, text string) {
-	if c.state == closed {
+	switch c.state {
+	case closed:
+		return
+	case challenged:
+		c.refuseConnect(code, text)
 		return
 	}
 	c.srv.ended(code)

@@ -41,8 +41,6 @@ func (c *conn) connect(p *codec.Connect) {
 // checkConnect says what is wrong with a well-formed CONNECT.
 func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 	switch {
-	case c.srv.closing:
-		return codec.ServerShuttingDown, "server shutting down"
 	case p.AuthMethod != nil && (c.srv.cfg.Access == nil || string(p.AuthMethod) != access.Method):
 		return codec.BadAuthenticationMethod, "no such authentication method" // [MQTT-4.12.0-1]
 	case len(p.ClientID) == 0 && p.Version == codec.V31:

@@ -129,7 +129,11 @@ func (s *Server) Shutdown(context.Context) error {
 	s.tick()
 	s.closing = true
 	for c := range s.conns {
-		c.close(codec.ServerShuttingDown, "server shutting down")
+		code := codec.ServerShuttingDown
+		if c.state == challenged {
+			code = codec.ServerUnavailable // which is the word for it in CONNACK
+		}
+		c.close(code, "server shutting down")
 	}
 	(*saver)(s).expire()
 	(*reporter)(s).expire()
