@@ -448,6 +448,7 @@ type neighbour struct {
 	used int // of got, by the packet looked at
 
 	sent  int    // rounds of a message at each QoS
+	recs  int    // PUBRECs that came
 	heard [3]int // by QoS
 }
 
@@ -500,10 +501,13 @@ func (n *neighbour) next() (codec.Packet, error) {
 	}
 }
 
-// round publishes one message at each QoS.
+// round publishes one message at each QoS, and that at QoS 2 again, as if its PUBREC
+// had been lost.
 func (n *neighbour) round() {
-	for qos := range byte(3) {
-		n.say(message(fmt.Sprint(n.name, "/", qos), fmt.Sprint(n.sent), qos, uint16(qos)))
+	for i, qos := range []byte{0, 1, 2, 2} {
+		p := message(fmt.Sprint(n.name, "/", qos), fmt.Sprint(n.sent), qos, uint16(qos))
+		p.Dup = i == 3
+		n.say(p)
 	}
 	n.sent++
 }
@@ -529,7 +533,9 @@ func (n *neighbour) take(p codec.Packet) (ended bool, err error) {
 	case *codec.Puback:
 		return true, wrongCode(n, p, p.Code)
 	case *codec.Pubrec:
-		n.say(&codec.Pubrel{ID: p.ID})
+		if n.recs++; n.recs%2 == 0 { // both times
+			n.say(&codec.Pubrel{ID: p.ID})
+		}
 		return false, wrongCode(n, p, p.Code)
 	case *codec.Pubcomp:
 		return true, wrongCode(n, p, p.Code)
@@ -587,7 +593,7 @@ func audit(s *Server) error {
 	for c := range s.conns {
 		add(&c.timer)
 		want(c.state != closed, "a closed connection is listed")
-		want(c.state != fresh || c.timer.index != 0, "nothing ends a connection without CONNECT")
+		want(c.state == connected || c.timer.index != 0, "nothing ends a connection whose client is not known")
 		if c.state != connected {
 			continue
 		}
@@ -821,6 +827,12 @@ func conversations(v codec.Version) (pairs [][2][]byte) {
 		return p
 	}
 	small := func(c *codec.Connect) { c.MaximumPacketSize, c.ReceiveMaximum, c.TopicAliasMaximum = 60, 1, 2 }
+	scram := func(c *codec.Connect) {
+		c.AuthMethod, c.AuthData = []byte("SCRAM-SHA-256"), []byte("n,,n=user,r=abcdefgh")
+	}
+	auth := func(code codec.ReasonCode, data string) *codec.Auth {
+		return &codec.Auth{Code: code, AuthMethod: []byte("SCRAM-SHA-256"), AuthData: []byte(data)}
+	}
 	expiring := message("a/b", "soon", 1, 3)
 	expiring.HasMessageExpiry, expiring.MessageExpiry = true, 1
 	full := message("a/b/c/d", "all", 1, 4)
@@ -829,6 +841,8 @@ func conversations(v codec.Version) (pairs [][2][]byte) {
 	both(say(hello(v, "a", small, keep), sub(2, "a/#"), alias("a/long/topic", 1), alias("", 1), alias("a/other", 32), alias("", 32), full, expiring,
 		&codec.Puback{ID: 1}, &codec.Disconnect{HasSessionExpiry: true, SessionExpiry: 1}), say(hello(v, "a", small, keep), &codec.Puback{ID: 1, Code: 0x80}, alias("", 1)))
 	both(say(hello(v, "a", keep), sub(2, "$share/g/a/b"), sub(0, "a/b"), full), say(hello(v, "", small), sub(2, "$share/g/a/b"), message("a/b", "", 2, 1), expiring, &codec.Pubrec{ID: 1, Code: 0x80}))
+	both(say(hello(v, "a", scram), auth(codec.ContinueAuthentication, "c=biws,r=abcdefgh,p=AAAA")), say(hello(v, "a", scram), &codec.Disconnect{}))
+	both(say(hello(v, "a", scram), message("a/b", "", 1, 1)), say(hello(v, "a"), auth(codec.Reauthenticate, "n,,n=user,r=abcdefgh")))
 	return pairs
 }
 
