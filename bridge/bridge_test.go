@@ -597,6 +597,20 @@ func TestMalformed(t *testing.T) {
 	})
 }
 
+// The bridge names no method, so no AUTH may come. [MQTT-4.12.0-6]
+func TestAuthNobodyAskedFor(t *testing.T) {
+	auth := &codec.Auth{Code: codec.ContinueAuthentication, AuthMethod: []byte("M")}
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		up := s.upstream(codec.V5)
+		up.send(auth)
+		up.wantClosed("in place of CONNACK it is no answer")
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.send(auth)
+		up.want("later the upstream is told", &codec.Disconnect{Code: codec.ProtocolError})
+		up.wantClosed("and left")
+	})
+}
+
 func TestUpstreamKeepsToMaximumPacketSize(t *testing.T) {
 	play(t, Config{MaxPacketSize: 1000}, func(t *testing.T, s *scene) {
 		up, _ := s.connect(codec.Connack{SessionPresent: true})

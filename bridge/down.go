@@ -36,7 +36,7 @@ func (l *link) flushDown() {
 }
 
 var (
-	errAuth = errors.New("upstream asks for enhanced authentication, which is not supported")
+	errAuth = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-4.12.0-6", Text: "AUTH, for which nobody asked"}
 
 	// Quotas pass. The link ends, and what was refused is sent again after a pause.
 	errUpstreamFull = errors.New("upstream's quota is exceeded")

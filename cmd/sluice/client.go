@@ -292,10 +292,17 @@ func (c *client) receive() (codec.Packet, error) {
 func (c *client) decode() (codec.Packet, error) {
 	p, n, err := c.dec.Next(c.in[c.at:], c.version, 0)
 	c.at += n
-	if d, ok := p.(*codec.Disconnect); ok && err == nil {
-		return nil, refused("to go on", d.Code, d.ReasonString)
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	switch p := p.(type) {
+	case *codec.Disconnect:
+		return nil, refused("to go on", p.Code, p.ReasonString)
+	case *codec.Auth: // [MQTT-4.12.0-6]
+		c.send(&codec.Disconnect{Code: codec.ProtocolError})
+		return nil, errors.New("the server sends AUTH, for which nobody asked")
+	}
+	return p, nil
 }
 
 // fill reads what has come. A server that is silent for longer than it may be

@@ -418,6 +418,38 @@ func TestNotAcknowledged(t *testing.T) {
 	}
 }
 
+// Neither sub nor pub names a method, so no AUTH may come. [MQTT-4.12.0-6]
+func TestAuthNobodyAskedFor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	told := make(chan []byte, 1)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := (&codec.Connack{MaximumQoS: 2}).Append(nil, codec.V5)
+			conn.Write((&codec.Auth{Code: codec.ContinueAuthentication, AuthMethod: []byte("M")}).Append(b, codec.V5))
+			heard, _ := io.ReadAll(conn)
+			told <- heard
+		}
+	}()
+	bye := (&codec.Disconnect{Code: codec.ProtocolError}).Append(nil, codec.V5)
+	for _, args := range [][]string{{"sub"}, {"pub", "-q", "1", "-m", "x"}} {
+		code, _, errs := runCommand(t, nil, "", append(args, "-url", "mqtt://"+l.Addr().String(), "-t", "a")...)
+		if code != exitFailed || !strings.Contains(errs, "the server sends AUTH") {
+			t.Errorf("%s: exit code %d, %q", args[0], code, errs)
+		}
+		if heard := <-told; !bytes.Contains(heard, bye) {
+			t.Errorf("%s: the server is not told: % x", args[0], heard)
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
