@@ -300,6 +300,7 @@ func (c *client) decode() (codec.Packet, error) {
 		return nil, refused("to go on", p.Code, p.ReasonString)
 	case *codec.Auth: // [MQTT-4.12.0-6]
 		c.send(&codec.Disconnect{Code: codec.ProtocolError})
+		c.close() // nothing may come after it [MQTT-3.14.4-1]
 		return nil, errors.New("the server sends AUTH, for which nobody asked")
 	}
 	return p, nil
