@@ -21,6 +21,7 @@ type T struct {
 	Version byte // wire.V311 or wire.V5
 
 	name     string
+	step     string
 	breach   func(rule, text string)
 	failure  string
 	skipped  string
@@ -30,10 +31,13 @@ type T struct {
 // V5 says whether the test runs in MQTT 5.0.
 func (t *T) V5() bool { return t.Version == wire.V5 }
 
+// Step says what is tried next. A failure will tell.
+func (t *T) Step(format string, args ...any) { t.step = fmt.Sprintf(format, args...) + ": " }
+
 // Fatalf fails the test.
 func (t *T) Fatalf(format string, args ...any) {
 	if t.failure == "" {
-		t.failure = t.place() + fmt.Sprintf(format, args...)
+		t.failure = t.place() + t.step + fmt.Sprintf(format, args...)
 	}
 	runtime.Goexit()
 }
