@@ -55,4 +55,14 @@
 //   - A QoS 2 message for a durable session is sent only once it is on disk. Its
 //     packet identifier lives on in the receiver until PUBREL, so a crash must not
 //     forget that it was used.
+//   - Enhanced authentication is SCRAM-SHA-256 by the accounts. Any other method, and
+//     any where there are no accounts, is answered by CONNACK 0x8C. Who names the
+//     method without data is asked for the first message by an AUTH with empty data.
+//   - The user is who SCRAM proves. A User Name in the same CONNECT has to be the same,
+//     and so has an authorization identity; a Password beside is not looked at.
+//   - A wrong proof is answered like a wrong password, by CONNACK 0x86; an account that
+//     is not there like a wrong proof. DISCONNECT has 0x87 for both.
+//   - Who authenticates again stays who they are: another user is refused with 0x87. No
+//     time is set for it, as the client goes on under its first proof meanwhile.
+//   - AUTH with another method than in CONNECT, or out of turn, is a Protocol Error.
 package gateway
