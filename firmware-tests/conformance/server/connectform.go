@@ -221,7 +221,7 @@ func propertyOutOfRangeInConnect(t *suite.T) {
 	refused(t, withProps(t, wire.RequestProblemInformation, byte(2)))
 }
 
-// strange are properties that are not those of CONNECT, or of nothing.
+// propertyNotOfConnect sends properties of other packets, and of none.
 func propertyNotOfConnect(t *suite.T) {
 	for _, property := range [][]byte{
 		wire.Bytes(wire.WillDelay, uint32(1)), wire.Bytes(wire.MessageExpiry, uint32(1)), wire.Bytes(wire.TopicAlias, uint16(1)),
@@ -261,7 +261,7 @@ func everyPropertyOfConnect(t *suite.T) {
 func propertyNotOfWill(t *suite.T) {
 	for _, property := range [][]byte{
 		wire.Bytes(wire.SessionExpiry, uint32(1)), wire.Bytes(wire.TopicAlias, uint16(1)), wire.Bytes(wire.SubscriptionIdentifier, byte(1)),
-		wire.Bytes(wire.PayloadFormat, byte(2)), wire.Bytes(byte(0x7f), byte(0)),
+		wire.Bytes(byte(0x7f), byte(0)),
 	} {
 		refused(t, flagged(t, 0x06, ident(t), wire.Props(property), wire.Str("will"), wire.Str("gone")))
 	}

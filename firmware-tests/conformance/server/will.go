@@ -12,6 +12,7 @@ var wills = []suite.Test{
 	{V311: "3.1.2-8", V5: "3.1.2-7 3.1.2-8", Run: willOfLostClient},
 	{V311: "3.1.2-8", V5: "3.1.2-7 3.1.2-8", Run: willOfLastingSession},
 	{V311: "3.1.2-8 4.8.0-1", V5: "3.1.2-8", Run: willOfMalformedClient},
+	{V311: "3.1.2-8", V5: "3.1.2-8", Run: willOfSecondConnect},
 	{V311: "3.1.2-10", V5: "3.1.2-10", Run: noWillAfterDisconnect},
 	{V311: "3.1.2-10", V5: "3.1.2-10", Run: willComesOnce},
 	{V311: "3.1.2-12", V5: "RULE-3.1.2.5-A", Run: noWillOfEarlierConnection},
@@ -76,6 +77,15 @@ func willOfMalformedClient(t *suite.T) {
 	c := t.Connect(p)
 	c.Send(wire.Packet(0xf7))
 	c.WantClosed(0x81, 0x82)
+	watcher.Take(p.Will.Topic, p.Will.Payload)
+}
+
+// willOfSecondConnect is the Will of the first.
+func willOfSecondConnect(t *suite.T) {
+	watcher, p := mourner(t, 0)
+	c := t.Connect(p)
+	c.Send(p.Bytes())
+	c.WantClosed(0x82)
 	watcher.Take(p.Will.Topic, p.Will.Payload)
 }
 
