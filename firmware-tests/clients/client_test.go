@@ -76,6 +76,11 @@ func connect(t *testing.T, newClient func(*testing.T) client, o options) (p *pla
 	u.Host = line.Addr
 	o.url = u.String()
 	p = &player{newClient(t), line}
+	t.Cleanup(func() {
+		if len(p.messages()) > 0 {
+			t.Errorf("%s: there came besides: %v", o.id, <-p.messages())
+		}
+	})
 	if sessionPresent, err = p.connect(o); err != nil {
 		t.Fatalf("%s connects: %v", o.id, err)
 	}

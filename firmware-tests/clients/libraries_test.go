@@ -22,7 +22,7 @@ const (
 	only5  = "5 only"
 	noWS   = "no WebSocket"
 	onlyWS = "WebSocket only"
-	untold = "does not tell session present"
+	untold = "the library does not tell it"
 )
 
 var libraries = []library{

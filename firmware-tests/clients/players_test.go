@@ -38,7 +38,7 @@ func compiled(s source) func(*testing.T) (string, func(*testing.T) client) {
 		if err != nil {
 			t.Fatalf("compile %s: %v\n%s", s.file, err, out)
 		}
-		return debianVersion(s.debian), processes(t, player)
+		return debianVersion(s.debian), processes(player)
 	}
 }
 
@@ -46,7 +46,7 @@ func compiled(s source) func(*testing.T) (string, func(*testing.T) client) {
 func python(t *testing.T) (string, func(*testing.T) client) {
 	const debian = "python3-paho-mqtt"
 	need(t, rig.FindFile("/usr/lib/python3/dist-packages/paho/mqtt/client.py", debian))
-	return debianVersion(debian), processes(t, "/usr/bin/python3", "pahopython/player.py")
+	return debianVersion(debian), reused(t, "/usr/bin/python3", "pahopython/player.py")
 }
 
 // npm opens a library of the npm registry: folder has the player, and a lock
@@ -61,7 +61,7 @@ func npm(folder, library string) func(*testing.T) (string, func(*testing.T) clie
 		need(t, err)
 		var is struct{ Version string }
 		need(t, json.Unmarshal(manifest, &is))
-		return is.Version, processes(t, node, filepath.Join(dir, "player.js"))
+		return is.Version, reused(t, node, filepath.Join(dir, "player.js"))
 	}
 }
 

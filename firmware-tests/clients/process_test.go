@@ -32,19 +32,31 @@ import (
 //
 // MESSAGE is topic, payload, QoS, retain, expiry, content type, and name and value of
 // each user property. Flags are 0 or 1. No field has a tab or an end of line
-// inside. Every command is answered before the next. A player plays one client after
-// the other, from connect to disconnect, which is an error if the connection has
-// gone. It ends when its input does.
+// inside. Every command is answered before the next. A player ends when its input
+// does.
 type process struct {
 	in      io.WriteCloser
 	came    chan message
 	answers chan []string // closed when the player has ended
+	idle    bool          // as it was disconnected
 	log     rig.Log       // what else it says
 }
 
-// processes returns a function that takes an idle player, or starts one. A scene
-// that succeeds leaves it for others; all end with t.
-func processes(t *testing.T, path string, args ...string) func(*testing.T) client {
+// processes returns a function that starts a player, which ends with the scene.
+func processes(path string, args ...string) func(*testing.T) client {
+	return func(scene *testing.T) client {
+		c, err := startProcess(scene, path, args...)
+		if err != nil {
+			scene.Fatal(err)
+		}
+		return c
+	}
+}
+
+// reused is processes for a player that takes long to start, and can play a client
+// after one that was disconnected. It is left for further scenes, until the end
+// of t.
+func reused(t *testing.T, path string, args ...string) func(*testing.T) client {
 	var mu sync.Mutex
 	var idle []*process
 	return func(scene *testing.T) client {
@@ -60,15 +72,9 @@ func processes(t *testing.T, path string, args ...string) func(*testing.T) clien
 			}
 		}
 		scene.Cleanup(func() {
-			if scene.Failed() {
-				if said := c.log.String(); said != "" {
-					scene.Logf("the player said besides: %s", said)
-				}
+			if !c.idle || scene.Failed() {
+				c.in.Close()
 				return
-			}
-			c.disconnect()
-			for len(c.came) > 0 {
-				<-c.came
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -78,6 +84,7 @@ func processes(t *testing.T, path string, args ...string) func(*testing.T) clien
 	}
 }
 
+// startProcess starts a player, which ends with t.
 func startProcess(t *testing.T, path string, args ...string) (*process, error) {
 	c := &process{came: make(chan message, 1000), answers: make(chan []string, 10)}
 	cmd := exec.CommandContext(t.Context(), path, args...)
@@ -102,6 +109,9 @@ func startProcess(t *testing.T, path string, args ...string) (*process, error) {
 	t.Cleanup(func() { // the end of the context kills it
 		<-read
 		_ = cmd.Wait()
+		if said := c.log.String(); said != "" && t.Failed() {
+			t.Logf("a player said besides:\n%s", said)
+		}
 	})
 	return c, nil
 }
@@ -151,6 +161,7 @@ func (c *process) ask(command ...string) ([]string, error) {
 }
 
 func (c *process) connect(o options) (bool, error) {
+	c.idle = false
 	command := []string{"connect", o.url, o.version, o.id, flagField(o.persist), o.ca}
 	if o.will != nil {
 		command = append(command, messageFields(*o.will)...)
@@ -171,7 +182,10 @@ func (c *process) publish(m message) error {
 
 func (c *process) messages() <-chan message { return c.came }
 
-func (c *process) disconnect() { _, _ = c.ask("disconnect") }
+func (c *process) disconnect() {
+	_, err := c.ask("disconnect")
+	c.idle = err == nil
+}
 
 func flagField(set bool) string {
 	if set {

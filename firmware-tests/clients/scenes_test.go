@@ -56,6 +56,9 @@ func retained(t *testing.T, newClient func(*testing.T) client, o options, prefix
 	fresh.Retain = false // to those who were subscribed before [MQTT-3.3.1-12]
 	want(t, s, fresh)
 	publish(t, p, message{Topic: prefix + "/kept", QoS: 1, Retain: true})
+	want(t, s, message{Topic: prefix + "/kept", QoS: 1})
+	s.disconnect()
+	p.disconnect()
 }
 
 func will(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
@@ -73,6 +76,7 @@ func will(t *testing.T, newClient func(*testing.T) client, o options, prefix str
 	mortal, _ := connect(t, newClient, o)
 	mortal.drop()
 	want(t, w, *o.will)
+	w.disconnect()
 }
 
 func sessionPresent(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
@@ -113,6 +117,8 @@ func offlineQueue(t *testing.T, newClient func(*testing.T) client, o options, pr
 	for _, m := range sent {
 		want(t, s, m)
 	}
+	s.disconnect()
+	p.disconnect()
 }
 
 func properties(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
@@ -125,6 +131,7 @@ func properties(t *testing.T, newClient func(*testing.T) client, o options, pref
 	}
 	publish(t, c, m)
 	want(t, c, m)
+	c.disconnect()
 }
 
 func expired(t *testing.T, newClient func(*testing.T) client, o options, prefix string) {
@@ -141,4 +148,6 @@ func expired(t *testing.T, newClient func(*testing.T) client, o options, prefix 
 	time.Sleep(1500 * time.Millisecond) // the expiry runs in the gateway's process
 	s, _ = connect(t, newClient, sleeper)
 	want(t, s, lasting)
+	s.disconnect()
+	p.disconnect()
 }

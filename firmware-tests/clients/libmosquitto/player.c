@@ -1,4 +1,4 @@
-// Plays clients of libmosquitto for tests, see process_test.go.
+// Plays one client of libmosquitto for a test, see process_test.go.
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
 #include <stdbool.h>
@@ -70,10 +70,6 @@ static int do_connect(char **f) {
 	char wire[8], host[64];
 	int port, rc = 0;
 	sscanf(f[0], "%7[^:]://%63[^:]:%d", wire, host, &port);
-	if (client) { // the one before
-		mosquitto_loop_stop(client, true);
-		mosquitto_destroy(client);
-	}
 	client = mosquitto_new(f[2], !persist, NULL);
 	mosquitto_int_option(client, MOSQ_OPT_PROTOCOL_VERSION, v5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311);
 	mosquitto_connect_v5_callback_set(client, connected);

@@ -1,4 +1,4 @@
-// Plays clients of Eclipse Paho for C for tests, see process_test.go. It
+// Plays one client of Eclipse Paho for C for a test, see process_test.go. It
 // uses the library's synchronous calls, MQTTClient; pahocpp stands on the others.
 #include <MQTTClient.h>
 #include <stdbool.h>
@@ -67,7 +67,6 @@ static void do_connect(char **f) {
 		memcpy(f[0], "ssl", 3);
 	MQTTClient_createOptions create = MQTTClient_createOptions_initializer;
 	create.MQTTVersion = v5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
-	MQTTClient_destroy(&client); // the one before
 	int rc = MQTTClient_createWithOptions(&client, f[0], f[2], MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);
 	if (!rc)
 		rc = MQTTClient_setCallbacks(client, NULL, NULL, came, NULL);

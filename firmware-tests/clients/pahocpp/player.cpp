@@ -1,4 +1,4 @@
-// Plays clients of Eclipse Paho for C++ for tests, see process_test.go.
+// Plays one client of Eclipse Paho for C++ for a test, see process_test.go.
 #include <mqtt/async_client.h>
 
 #include <iostream>
