@@ -142,6 +142,12 @@ var properties = [0x2b]struct {
 	SharedSubscriptionAvailable:     {oneByte, inConnack, 0, 1},
 }
 
+// Belongs says whether a property may stand in a packet of a type, 0 for the Will,
+// whoever sends it.
+func Belongs(where, id byte) bool {
+	return int(id) < len(properties) && properties[id].kind != none && properties[id].in&(1<<where) != 0
+}
+
 // properties reads properties with their length before them. where is the type of
 // the packet, 0 for the Will.
 func (r *reader) properties(where byte) (ps Properties) {
