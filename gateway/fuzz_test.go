@@ -330,7 +330,6 @@ func (c *caller) leave(how uint16) error {
 		return nil
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
 	raw := c.Conn
 	if tc, ok := raw.(*tls.Conn); ok {
 		raw = tc.NetConn()
@@ -340,6 +339,7 @@ func (c *caller) leave(how uint16) error {
 	case !ok || end == "close":
 		c.Close()
 	case end == "half-close":
+		c.SetDeadline(time.Now().Add(patience)) // not for pipes, which keep their clock when they are closed
 		if tc, ok := c.Conn.(*tls.Conn); ok {
 			tc.CloseWrite()
 		}
