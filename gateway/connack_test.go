@@ -44,6 +44,28 @@ func TestConnack(t *testing.T) {
 	}
 }
 
+// TestConnackFits connects clients that accept ever larger packets.
+func TestConnackFits(t *testing.T) {
+	inBubble(t, Config{MaxInflight: 9, MaxPacketSize: 1000, MaxKeepAlive: time.Minute}, func(at *site) {
+		for size := uint32(1); size < 60; size++ {
+			p := at.dial("", codec.V5) // the identifier that it gets needs room
+			p.send(&codec.Connect{Version: codec.V5, MaximumPacketSize: size})
+			if size < 5 {
+				p.wantClosed("no room for any CONNACK")
+				continue
+			}
+			ack, _ := p.next().(*codec.Connack)
+			if ack == nil {
+				t.Fatalf("no CONNACK to who accepts %d bytes", size)
+			}
+			n := uint32(len(ack.Append(nil, codec.V5)))
+			if n > size || ack.Code != codec.Success && (ack.Code != codec.PacketTooLarge || size > 50) {
+				t.Fatalf("%s of %d bytes to who accepts %d", show(ack), n, size)
+			}
+		}
+	})
+}
+
 func TestEmptyClientIdentifier(t *testing.T) {
 	for _, c := range []struct {
 		v     codec.Version

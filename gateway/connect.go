@@ -10,6 +10,9 @@ import (
 	"sluice/gateway/access"
 )
 
+// minConnack is the least size of a CONNACK of MQTT 5, in bytes.
+const minConnack = 5
+
 // connect begins the life of a connection. A password is verified apart, since that
 // takes long on purpose.
 func (c *conn) connect(p *codec.Connect) {
@@ -100,7 +103,8 @@ func cloneConnect(p *codec.Connect) *codec.Connect {
 }
 
 // refuseConnect answers CONNECT with a reason and closes. A MQTT 3 client is closed
-// without a word where its version has no code for it.
+// without a word where its version has no code for it, and so is one that accepts
+// nothing as large as CONNACK.
 func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 	c.srv.ended(code)
 	p := codec.Connack{Code: code, MaximumQoS: 2}
@@ -110,7 +114,9 @@ func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 	if c.version == 0 {
 		c.version = codec.V311
 	}
-	c.tc.End(p.Append(c.tc.Begin(), c.version))
+	if !c.tooLarge(minConnack) {
+		c.tc.End(p.Append(c.tc.Begin(), c.version))
+	}
 	c.end(text)
 }
 
@@ -118,9 +124,9 @@ func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 // by AUTH, else it is nil.
 func (c *conn) establish(p *codec.Connect, proof []byte) {
 	s := c.srv
-	id, assigned := string(p.ClientID), false
+	id := string(p.ClientID)
 	if id == "" {
-		id, assigned = newClientID(), true
+		id = newClientID()
 	}
 	expiry := p.SessionExpiry
 	if p.Version != codec.V5 && !p.CleanStart {
@@ -128,6 +134,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	}
 	expiry = s.limitExpiry(expiry)
 	foreign, wanted := s.foreign(id, c)
+	welcome := c.welcome(p, id, expiry, proof)
 	switch {
 	case wanted:
 		c.refuseConnect(codec.ClientIdentifierNotValid, "the client identifier belongs to another user")
@@ -137,6 +144,9 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		return
 	case expiry > 0 && s.sessions[id] == nil && !s.storeHasRoom(sessionSize(id, c.user, p.Will)):
 		c.refuseConnect(codec.QuotaExceeded, "the store is full: no room for one more session")
+		return
+	case c.tooLarge(len(welcome.Append(nil, c.version))):
+		c.refuseConnect(codec.PacketTooLarge, "CONNACK is larger than the client accepts") // [MQTT-3.1.2-24]
 		return
 	}
 	c.receiveMax = s.cfg.MaxInflight
@@ -151,10 +161,11 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	c.setWill(p.Will)
 	to.attach(c)
 	to.endForbidden()
-	keepAlive := c.setKeepAlive(p.KeepAlive)
+	c.setKeepAlive(p.KeepAlive, &welcome)
 	s.log.Info("client here", "client", id, "user", c.user, "remote", c.tc.Remote(), "wire", c.tc.Wire(),
 		"version", c.version, "resumed", present, "waiting", to.queue.Len())
-	c.welcome(p, proof, present, assigned, expiry, keepAlive)
+	welcome.SessionPresent = present && c.version != codec.V31
+	c.tc.End(welcome.Append(c.tc.Begin(), c.version))
 	to.pump()
 }
 
@@ -197,43 +208,45 @@ func (s *Server) resume(id string, clean bool, expiry uint32) (to *session, pres
 	return to, true
 }
 
-// setKeepAlive starts the keep-alive clock and returns the value to use if it is not
-// the client's.
-func (c *conn) setKeepAlive(seconds uint16) (server uint16) {
+// setKeepAlive starts the keep-alive clock, with the value of CONNACK if that has one.
+func (c *conn) setKeepAlive(seconds uint16, welcome *codec.Connack) {
 	s := c.srv
 	s.stopTimer(&c.timer)
-	limit := uint16(min(s.cfg.MaxKeepAlive/time.Second, 65535))
-	if limit > 0 && c.version == codec.V5 && (seconds == 0 || seconds > limit) {
-		seconds, server = limit, limit // [MQTT-3.1.2-21], [MQTT-3.2.2-21]
+	if welcome.HasServerKeepAlive {
+		seconds = welcome.ServerKeepAlive // [MQTT-3.1.2-21], [MQTT-3.2.2-21]
 	}
 	c.keepAlive = time.Duration(seconds) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
 	if c.keepAlive > 0 && !c.trusted {
 		s.setTimer(&c.timer, s.now+c.keepAlive)
 	}
-	return server
 }
 
-// welcome sends CONNACK with what the client has to know.
-func (c *conn) welcome(p *codec.Connect, proof []byte, present, assigned bool, expiry uint32, keepAlive uint16) {
+// welcome is the CONNACK with what the client has to know, but for whether there is a
+// session.
+func (c *conn) welcome(p *codec.Connect, id string, expiry uint32, proof []byte) codec.Connack {
 	s := c.srv
-	a := codec.Connack{SessionPresent: present && c.version != codec.V31, MaximumQoS: 2}
-	if c.version == codec.V5 {
-		a.ReceiveMaximum = s.cfg.MaxInflight
-		a.MaximumPacketSize = s.cfg.MaxPacketSize
-		a.TopicAliasMaximum = maxAliases
-		a.HasServerKeepAlive, a.ServerKeepAlive = keepAlive != 0, keepAlive
-		a.HasSessionExpiry, a.SessionExpiry = expiry != p.SessionExpiry, expiry
-		if assigned {
-			a.AssignedClientID = []byte(c.session.id) // [MQTT-3.2.2-16]
-		}
-		if p.RequestResponseInfo && !c.tooLarge(256+2*len(c.session.id)) {
-			a.ResponseInfo = []byte("response/" + c.session.id)
-		}
-		if c.enhanced {
-			a.AuthMethod, a.AuthData = []byte(access.Method), proof // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
-		}
+	a := codec.Connack{MaximumQoS: 2}
+	if c.version != codec.V5 {
+		return a
 	}
-	c.tc.End(a.Append(c.tc.Begin(), c.version))
+	a.ReceiveMaximum = s.cfg.MaxInflight
+	a.MaximumPacketSize = s.cfg.MaxPacketSize
+	a.TopicAliasMaximum = maxAliases
+	a.HasSessionExpiry, a.SessionExpiry = expiry != p.SessionExpiry, expiry
+	limit := uint16(min(s.cfg.MaxKeepAlive/time.Second, 65535))
+	if limit > 0 && (p.KeepAlive == 0 || p.KeepAlive > limit) {
+		a.HasServerKeepAlive, a.ServerKeepAlive = true, limit
+	}
+	if len(p.ClientID) == 0 {
+		a.AssignedClientID = []byte(id) // [MQTT-3.2.2-16]
+	}
+	if p.RequestResponseInfo && !c.tooLarge(256+2*len(id)) {
+		a.ResponseInfo = []byte("response/" + id)
+	}
+	if c.enhanced {
+		a.AuthMethod, a.AuthData = []byte(access.Method), proof // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
+	}
+	return a
 }
 
 // newClientID makes the identifier of a client that has none. [MQTT-3.1.3-6]
