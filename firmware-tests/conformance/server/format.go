@@ -49,12 +49,14 @@ var badPacket = []byte{0x81, 0x82}
 // closedFor joins a client that sends a packet, and wants it closed for that.
 func closedFor(t *suite.T, packet []byte, codes ...byte) {
 	c := t.Join()
+	t.Step("% x", packet[:min(len(packet), 32)])
 	c.Send(packet)
 	c.WantClosed(codes...)
 }
 
 // refusedFor connects a client with a CONNECT that must be refused.
 func refusedFor(t *suite.T, connect []byte, codes ...byte) {
+	t.Step("% x", connect[:min(len(connect), 64)])
 	t.Dial(t.Target.Addr).Refused(connect, codes...)
 }
 
@@ -212,37 +214,25 @@ func flagsOfTheServer(t *suite.T) {
 	c.Send(wire.Subscribe(t.Version, 1, 2, topic))
 	want(c.Want(wire.SUBACK), 0x90)
 	c.Ping()
-	c.Send(wire.Publish{Topic: topic, QoS: 1, ID: 2}.Bytes(t.Version))
-	ackAndMessage(c, want, 0x40, 0x32)
-	c.Send(wire.Publish{Topic: topic, QoS: 2, ID: 3}.Bytes(t.Version))
-	id := ackAndMessage(c, want, 0x50, 0x34)
-	c.Send(wire.Ack(wire.PUBREL, 3), wire.Ack(wire.PUBREC, id))
-	first, second := c.Next(), c.Next()
-	if first.Type == wire.PUBREL {
-		first, second = second, first
-	}
-	want(first, 0x70)
-	want(second, 0x62)
-	c.Send(wire.Ack(wire.PUBCOMP, id))
+	pub := t.Join()
+	pub.Send(wire.Publish{Topic: topic, QoS: 1, ID: 2}.Bytes(t.Version))
+	want(pub.Want(wire.PUBACK), 0x40)
+	m := c.Want(wire.PUBLISH)
+	want(m, 0x32)
+	c.Send(wire.Ack(wire.PUBACK, m.ID))
+	pub.Send(wire.Publish{Topic: topic, QoS: 2, ID: 3}.Bytes(t.Version))
+	want(pub.Want(wire.PUBREC), 0x50)
+	pub.Send(wire.Ack(wire.PUBREL, 3))
+	want(pub.Want(wire.PUBCOMP), 0x70)
+	m = c.Want(wire.PUBLISH)
+	want(m, 0x34)
+	c.Send(wire.Ack(wire.PUBREC, m.ID))
+	want(c.Want(wire.PUBREL), 0x62)
+	c.Send(wire.Ack(wire.PUBCOMP, m.ID))
 	c.Send(wire.Unsubscribe(t.Version, 4, topic))
 	want(c.Want(wire.UNSUBACK), 0xb0)
 	c.Send(wire.Pingreq())
 	want(c.Want(wire.PINGRESP), 0xd0)
-}
-
-// ackAndMessage reads an acknowledgement and a PUBLISH, which come in any order, and
-// acknowledges the latter at QoS 1.
-func ackAndMessage(c *suite.Conn, want func(p *wire.Read, first byte), ack, publish byte) (id uint16) {
-	first, second := c.Next(), c.Next()
-	if first.Type == wire.PUBLISH {
-		first, second = second, first
-	}
-	want(first, ack)
-	want(second, publish)
-	if second.QoS == 1 {
-		c.Send(wire.Ack(wire.PUBACK, second.ID))
-	}
-	return second.ID
 }
 
 // wrongFlags sets each flag of each packet that has none, and clears or changes those

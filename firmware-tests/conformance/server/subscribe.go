@@ -27,6 +27,7 @@ var subscribe = []suite.Test{
 	{V311: "3.8.4-1 3.8.4-2", V5: "3.8.4-1 3.8.4-2", Run: subscribeIsAnswered},
 	{V311: "3.8.4-3", V5: "3.8.4-3 3.8.4-4", Run: subscribingAgainSendsRetained},
 	{V311: "3.8.4-3", V5: "3.8.4-3", Run: subscribingAgainReplaces},
+	{V5: "3.8.4-3", Run: subscribingAgainReplacesOptions},
 	{V311: "3.8.4-3", V5: "3.8.4-4", Run: subscribingAgainLosesNothing},
 	{V311: "3.8.4-4 3.8.4-5", V5: "3.8.4-5 3.8.4-6", Run: severalFiltersInOneSubscribe},
 	{V311: "3.8.4-6", V5: "3.8.4-8", Run: deliveredAtTheLowerQoS},
@@ -95,13 +96,11 @@ func noLocal(t *suite.T) {
 	c, other := t.Join(), t.Join()
 	c.Subscribe(2|4, topic)
 	for qos := range byte(3) {
+		t.Step("QoS %d", qos)
 		c.Publish(wire.Publish{Topic: topic, Payload: "own", QoS: qos})
 		other.Publish(wire.Publish{Topic: topic, Payload: "other's", QoS: qos})
 		c.Take(topic, "other's")
 	}
-	c.Subscribe(0, topic)
-	c.Send(wire.Publish{Topic: topic, Payload: "own"}.Bytes(t.Version))
-	c.Take(topic, "own")
 }
 
 func noLocalOnSharedSubscription(t *suite.T) {
@@ -234,6 +233,28 @@ func subscribingAgainReplaces(t *suite.T) {
 	c.WantAck(wire.UNSUBACK, 7)
 	pub.Publish(wire.Publish{Topic: topic, Payload: "after", QoS: 1})
 	c.Ping()
+}
+
+// subscribingAgainReplacesOptions: No Local and Retain As Published are on, then off,
+// then on.
+func subscribingAgainReplacesOptions(t *suite.T) {
+	topic := t.Topic()
+	c, pub := t.Join(), t.Join()
+	for _, options := range []byte{4 | 8, 0, 4 | 8} {
+		t.Step("options %#x", options)
+		c.Send(wire.Subscribe(t.Version, 1, options|0x20, topic))
+		c.WantAck(wire.SUBACK, 1)
+		c.Send(wire.Publish{Topic: topic, Payload: "own"}.Bytes(t.Version))
+		if options == 0 {
+			c.Take(topic, "own")
+		}
+		c.Ping()
+		pub.Publish(wire.Publish{Topic: topic, Payload: "retained", Retain: true})
+		if m := c.Take(topic, "retained"); m.Retain != (options != 0) {
+			t.Fatalf("%v", m)
+		}
+	}
+	pub.Publish(wire.Publish{Topic: topic, Retain: true})
 }
 
 // subscribingAgainLosesNothing of a stream that goes on meanwhile.
