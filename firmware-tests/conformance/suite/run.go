@@ -136,14 +136,23 @@ func (b *board) play(r *run) (Outcome, string) {
 	if r.test.Run == nil {
 		return NotObservable, r.test.Unseen
 	}
-	t := &T{Target: b.target, Version: wire.V311, name: r.test.Name(), breach: b.breach(r.version)}
+	version := wire.V311
 	if r.version == "5.0" {
-		t.Version = wire.V5
+		version = wire.V5
 		if !b.target.V5 {
 			return NotRun, b.target.Name + " does not speak 5.0"
 		}
 	}
-	t.run(r.test.Run)
+	return play(&T{Target: b.target, Version: version, name: r.test.Name(), breach: b.breach(r.version)}, r.test.Run)
+}
+
+// Play has one conversation that is about no statement, and says how it ended and why.
+func Play(target *Target, version byte, name string, conversation func(*T)) (Outcome, string) {
+	return play(&T{Target: target, Version: version, name: name, breach: func(rule, text string) {}}, conversation)
+}
+
+func play(t *T, conversation func(*T)) (Outcome, string) {
+	t.run(conversation)
 	switch {
 	case t.failure != "":
 		return Fail, t.name + ": " + t.failure
