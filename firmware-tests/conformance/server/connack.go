@@ -29,7 +29,6 @@ var connack = []suite.Test{
 	{V5: "3.1.2-27", Run: noAliasesForTheClient},
 	{V5: "3.1.2-28", Run: responseInformation},
 	{V5: "3.1.2-29", Run: noProblemInformation},
-	{V5: "3.2.2-4 3.2.2-5", Unseen: "a client's own state; a server sees no difference"},
 }
 
 // connackBeforeWaitingMessages has some wait for the client. Every connection of the
