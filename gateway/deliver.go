@@ -34,6 +34,9 @@ func (w *window) seqOf(id uint16) (seq uint64, ok bool) {
 //
 //	idle → sent → done                    at QoS 1
 //	idle → sent → released → done         at QoS 2
+//
+// It is perhaps, instead of idle, for a message that may have been sent before the
+// gateway was killed.
 type phase uint8
 
 const (
@@ -41,7 +44,11 @@ const (
 	sent                  // PUBLISH went out
 	released              // PUBREC came: PUBREL goes out, or will when that is on disk
 	done
+	perhaps // see presume
 )
+
+// again says whether to send a message now is to send it again.
+func (p phase) again() bool { return p == sent || p == perhaps }
 
 // flight is a message that was sent and is not done.
 type flight struct {
@@ -185,7 +192,7 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 	w := &to.window
 	f := w.at(seq)
 	out.ID = packetID(seq)
-	out.Dup = f.phase == sent // [MQTT-3.3.1-1]
+	out.Dup = f.phase.again() // [MQTT-3.3.1-1]
 	*f = flight{phase: sent, qos: out.QoS, ticket: t}
 	w.sent = seq + 1
 	w.past = max(w.past, w.sent)
@@ -276,7 +283,7 @@ func (to *session) sendRecord(seq uint64, rec []byte) bool {
 		to.finish(seq)
 		return true
 	}
-	again := to.window.phaseOf(seq) == sent
+	again := to.window.phaseOf(seq).again()
 	if m.expires != 0 && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
 		s.drop(&s.stats.Dropped.Expired)
 		to.window.sent++

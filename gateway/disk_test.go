@@ -153,6 +153,49 @@ func TestKillKeepsWhatWasDone(t *testing.T) {
 	}
 }
 
+// What a client had been sent when the gateway was killed is not written each time.
+func TestKillMarksWhatMayHaveBeenSent(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		one, two := message("a", "1", 1, 2), message("a", "2", 2, 3)
+		two.HasMessageExpiry, two.MessageExpiry = true, 60
+		at.join("pub", codec.V5).send(message("a", "1", 1, 1), two)
+		sub.want("both are sent", one, two)
+		at.settle()
+		for range 2 {
+			at.crash(nil)
+			time.Sleep(time.Minute)
+			sub = at.join("sub", codec.V5, keep)
+			one.Dup, two.Dup, two.MessageExpiry = true, true, 0
+			sub.want("they are marked, and the handshake goes on though its message has expired", one, two)
+			at.settle()
+		}
+		sub.send(&codec.Puback{ID: 2}, &codec.Pubrec{ID: 3})
+		sub.want("it can be ended", &codec.Pubrel{ID: 3})
+		sub.send(&codec.Pubcomp{ID: 3})
+		at.join("pub", codec.V5).send(message("a", "3", 1, 1))
+		sub.want("the identifiers go on", message("a", "3", 1, 4))
+	})
+}
+
+// A member of a shared subscription whose session ends may have had what waited when the
+// gateway was killed, or not: it is not lost.
+func TestKillLosesNoSharedMessage(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		first := at.join("first", codec.V5, keep, func(c *codec.Connect) { c.ReceiveMaximum = 1 })
+		first.subscribe(2, "$share/g/a")
+		at.join("pub", codec.V5).send(message("a", "1", 2, 1), message("a", "2", 2, 2))
+		first.want("one is sent", message("a", "1", 2, 2))
+		at.settle()
+		at.crash(nil)
+		second := at.join("second", codec.V5)
+		second.subscribe(2, "$share/g/a")
+		at.join("first", codec.V5)
+		second.want("what nobody knows of goes to the other, as what was not sent does", message("a", "1", 2, 2), message("a", "2", 2, 3))
+	})
+}
+
 func TestKillBringsTheWill(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
 		sub := at.join("sub", codec.V5, keep)

@@ -74,7 +74,27 @@ func (to *session) wake(gone bool) {
 	case gone:
 		to.schedule()
 	default:
+		to.presume()
 		to.leave()
+	}
+}
+
+// presume takes what waits, as much as fits a window, for sent: the client was here when
+// the gateway was killed, and what it had been sent is not written each time. To a
+// message that was not, DUP does no harm. [MQTT-3.3.1-1], [MQTT-4.3.3-7]
+func (to *session) presume() {
+	w := &to.window
+	room := int(to.srv.cfg.MaxInflight)
+	for seq := w.first; room > 0 && seq < min(to.queue.Next(), w.first+maxSpan); seq++ {
+		f := w.at(seq)
+		if f.phase == done {
+			continue
+		}
+		if _, waits := to.queue.Record(seq); waits && f.phase == idle {
+			f.phase = perhaps
+		}
+		w.past = max(w.past, seq+1)
+		room--
 	}
 }
 
@@ -165,12 +185,12 @@ func (to *session) loadWindow(value string) bool {
 	w.first, w.sent, w.past = first, first, past
 	for seq := first; seq < past && !f.bad; {
 		p, n := phase(f.byte()), f.uvarint()
-		if p > done || n > past-seq {
+		if p > perhaps || n > past-seq {
 			return false
 		}
 		for ; n > 0; n-- {
 			w.at(seq).phase = p
-			if p >= released {
+			if p == released || p == done {
 				to.queue.Done(seq)
 			}
 			seq++

@@ -51,7 +51,8 @@ func TestDamagedRecords(t *testing.T) {
 		}
 		good = at.join("good", codec.V5, keep)
 		one, two := message("a", "x", 1, 2), message("a", "y", 1, 3)
-		good.want("what waited comes", one, two)
+		one.Dup, two.Dup = true, true
+		good.want("what it was sent comes again", one, two)
 		fresh := at.join("fresh", codec.V5, keep)
 		fresh.send(message("q", "", 2, 7))
 		fresh.want("a new session holds nothing of those that were lost", &codec.Pubrec{ID: 7, Code: codec.NoMatchingSubscribers})

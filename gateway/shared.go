@@ -100,7 +100,7 @@ func (to *session) handOn() {
 		}
 		m, err := s.decodeRecord(rec)
 		g := s.groups[m.group]
-		if err != nil || g == nil || m.QoS == 2 && to.window.phaseOf(seq) != idle {
+		if err != nil || g == nil || m.QoS == 2 && to.window.phaseOf(seq) == sent {
 			continue
 		}
 		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
