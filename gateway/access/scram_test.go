@@ -150,13 +150,14 @@ func TestMessagesThatAreNone(t *testing.T) {
 			t.Errorf("%.40s: %s, %v, %v", first, answer, done, err)
 		}
 	}
+	clients := map[string]*scram.Client{"an account": client(t, "ali", "sesame", ""), "none": client(t, "nobody", "sesame", "")}
 	for _, last := range []string{
 		"", "x", "c=biws", "c=biws,r=NONCE", "c=biws,r=NONCE,p=", "c=biws,r=NONCE,p=!", "c=biws,r=NONCE,p=AAAA", "c=biws,r=NONCE,p=" + strings.Repeat("A", 43) + "=",
 		"c=eSws,r=NONCE,p=PROOF", "c=biws,r=abc,p=PROOF", "c=biws,r=NONCE,x=1,p=PROOF", "n,,n=ali,r=abc",
 	} {
-		for name, user := range map[string]string{"an account": "ali", "none": "nobody"} {
+		for name, client := range clients {
 			e := l.Exchange(nil)
-			c := client(t, user, "sesame", "").NewConversation()
+			c := client.NewConversation()
 			first, _ := c.Step("")
 			answer, _, _ := e.Next([]byte(first))
 			final, err := c.Step(string(answer))
