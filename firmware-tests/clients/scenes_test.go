@@ -147,6 +147,7 @@ func expired(t *testing.T, newClient func(*testing.T) client, o options, prefix 
 	publish(t, p, lasting)
 	time.Sleep(1500 * time.Millisecond) // the expiry runs in the gateway's process
 	s, _ = connect(t, newClient, sleeper)
+	lasting.Expiry-- // at least [MQTT-3.3.2-6]
 	want(t, s, lasting)
 	s.disconnect()
 	p.disconnect()

@@ -24,10 +24,12 @@ class Player:
         url = urlsplit(url)
         self.v5 = version == "5.0"
         transport = "websockets" if url.scheme in ("ws", "wss") else "tcp"
+        # Version 2 of the library has to be told that these callbacks are those of 1.
+        args = [mqtt.CallbackAPIVersion.VERSION1, id] if hasattr(mqtt, "CallbackAPIVersion") else [id]
         if self.v5:
-            self.client = mqtt.Client(id, protocol=mqtt.MQTTv5, transport=transport)
+            self.client = mqtt.Client(*args, protocol=mqtt.MQTTv5, transport=transport)
         else:
-            self.client = mqtt.Client(id, clean_session=persist == "0", protocol=mqtt.MQTTv311, transport=transport)
+            self.client = mqtt.Client(*args, clean_session=persist == "0", protocol=mqtt.MQTTv311, transport=transport)
         if url.scheme in ("tls", "wss"):
             self.client.tls_set(ca)
         if will:
