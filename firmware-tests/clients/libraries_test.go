@@ -29,7 +29,7 @@ var libraries = []library{
 	{"paho.mqtt.golang", module("github.com/eclipse/paho.mqtt.golang", newPaho3), map[string]string{"5.0": only3}, nil},
 	{"paho.golang", module("github.com/eclipse/paho.golang", newPaho5), map[string]string{"3.1.1": only5}, nil},
 	{"paho-python", python, nil, nil},
-	{"paho-c", compiled(pahoC), nil, map[string]string{"5.0/session present": untold}}, // 1.3.14 does
+	{"paho-c", compiled(pahoC), nil, map[string]string{"5.0/session present": untold}}, // MQTTAsync, under paho-cpp, does
 	{"paho-cpp", compiled(pahoCPP), nil, nil},
 	{"libmosquitto", compiled(libmosquitto), map[string]string{"ws": noWS, "wss": noWS}, nil},
 	{"MQTT.js", npm("mqttjs", "mqtt"), nil, nil},
