@@ -26,6 +26,7 @@ var (
 	errShort           = &Error{MalformedPacket, "4.13.1", "packet ends inside a field"}
 	errTrailing        = &Error{MalformedPacket, "4.13.1", "bytes left over after the last field"}
 	errUTF8            = &Error{MalformedPacket, "MQTT-1.5.4-1", "string is not UTF-8 or holds U+0000"}
+	errStringLong      = &Error{MalformedPacket, "1.5.4", "string longer than 65535 bytes"}
 	errQoS3            = &Error{MalformedPacket, "MQTT-3.3.1-4", "QoS 3"}
 	errDupQoS0         = &Error{MalformedPacket, "MQTT-3.3.1-2", "DUP set at QoS 0"}
 	errProperty        = &Error{MalformedPacket, "2.2.2.2", "property unknown or not allowed in this packet"}

@@ -5,6 +5,17 @@ import (
 	"unicode/utf8"
 )
 
+// ValidString says what is wrong with s as a string of MQTT, nil if nothing is.
+func ValidString(s []byte) *Error {
+	if ok, _ := scan(s); !ok {
+		return errUTF8
+	}
+	if len(s) > maxString {
+		return errStringLong
+	}
+	return nil
+}
+
 // scan goes once over s. ok says whether s may be an MQTT string: well-formed
 // UTF-8 [MQTT-1.5.4-1] without U+0000 [MQTT-1.5.4-2]. wild says whether it
 // holds + or #, and counts only if ok.
