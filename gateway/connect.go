@@ -205,7 +205,7 @@ func (s *Server) resume(id string, clean bool, expiry uint32) (to *session, pres
 		return s.newSession(id, expiry), false
 	}
 	to.expiry = expiry
-	return to, true
+	return to, !to.expected
 }
 
 // setKeepAlive starts the keep-alive clock, with the value of CONNACK if that has one.

@@ -141,6 +141,25 @@ func TestProvisionedSessionHasExactlyItsSubscriptions(t *testing.T) {
 	})
 }
 
+func TestProvisionedSessionIsNewToItsClient(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		comes := func(sentence string, want bool) {
+			t.Helper()
+			p := at.dial("up", codec.V311)
+			p.send(&codec.Connect{Version: codec.V311, ClientID: []byte("up")})
+			p.want(sentence, &codec.Connack{SessionPresent: want})
+			p.cut()
+		}
+		at.srv.Provision("up", nil)
+		at.restart()
+		at.srv.Provision("up", nil)
+		comes("it has no state of a session", false)
+		comes("now it has", true)
+		at.restart()
+		comes("and after a restart", true)
+	})
+}
+
 func TestPolicies(t *testing.T) {
 	for policy, want := range map[Policy]struct {
 		code    codec.ReasonCode

@@ -149,7 +149,8 @@ func (s *Server) loadSession(key uint64, value string) (to *session, away bool) 
 	to = &session{srv: s, key: key, stored: true}
 	to.expiry = uint32(f.uvarint())
 	to.expires = time.Duration(f.uvarint()) * time.Millisecond
-	away = f.byte() == 1
+	state := f.byte()
+	away, to.expected = state != 0, state == 2
 	to.id, to.user = f.string(), f.string()
 	if f.bad || to.id == "" || s.sessions[to.id] != nil {
 		return nil, false

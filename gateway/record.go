@@ -106,7 +106,7 @@ func (to *session) stores() bool {
 //
 //	expiry    uvarint, seconds
 //	expires   uvarint, the gateway's time in milliseconds; 0: the client is here, or the session never ends
-//	away      byte, 1: the client is gone
+//	away      byte, 1: the client is gone, 2: it has not come yet
 //	id, user  strings, with uvarint lengths
 //	will      nothing, or: delay in seconds and due in milliseconds, uvarints, and the message's record
 func (to *session) save() {
@@ -116,8 +116,11 @@ func (to *session) save() {
 	s := to.srv
 	to.stored = true
 	w, away := to.will, byte(1)
-	if to.conn != nil {
+	switch {
+	case to.conn != nil:
 		w, away = to.conn.will, 0
+	case to.expected:
+		away = 2
 	}
 	b := binary.AppendUvarint(nil, uint64(to.expiry))
 	b = binary.AppendUvarint(b, uint64(to.expires/time.Millisecond))

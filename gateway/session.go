@@ -34,6 +34,7 @@ type session struct {
 	blocked     bool   // is in Server.blocked
 	moved       bool   // is in Server.touched
 	stored      bool   // has records in the store
+	expected    bool   // was provisioned for a client that has not come yet
 	ended       bool
 }
 
@@ -69,6 +70,7 @@ func (to *session) attach(c *conn) {
 	to.will = nil
 	s.stopTimer(&to.timer)
 	to.expires = 0
+	to.expected = false
 	to.window.past = max(to.window.past, to.window.sent)
 	to.window.sent = to.window.first
 	s.stats.Connected++
