@@ -56,10 +56,12 @@ type Bridge struct {
 	// Owned by Run, and by the link that it waits for.
 	version    version
 	backoff    backoff
-	subscribed bool // the upstream's session has all of Down
-	received   ids  // QoS 2 messages come down that the gateway may wait to see released
-	known      bool // received is all there are, also of earlier processes
-	stale      bool // they are of a session that the upstream has lost
+	subscribed bool                   // the upstream's session has all of Down
+	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
+	received   ids                    // QoS 2 messages come down that the gateway may wait to see released
+	known      bool                   // received is all there are, also of earlier processes
+	stale      bool                   // they are of a session that the upstream has lost
+	strange    bool                   // the upstream may have a session of which the gateway knows nothing
 
 	mu     sync.Mutex
 	status Status // guarded by mu; without Counters
@@ -113,6 +115,11 @@ func (cfg *Config) check() error {
 	}
 	if cfg.ClientID == "" {
 		fault("no client identifier: without one the upstream cannot keep the session")
+	}
+	for _, one := range []struct{ name, text string }{{"client identifier", cfg.ClientID}, {"user name", cfg.Username}} {
+		if err := codec.ValidString([]byte(one.text)); err != nil {
+			fault("%s %q: %s", one.name, one.text, err.Text)
+		}
 	}
 	if len(cfg.Up)+len(cfg.Down) == 0 {
 		fault("no topic filter, neither up nor down")
@@ -270,6 +277,14 @@ type ids [1 << 16 / 64]uint64
 func (s *ids) has(id uint16) bool { return s[id/64]&(1<<(id%64)) != 0 }
 func (s *ids) add(id uint16)      { s[id/64] |= 1 << (id % 64) }
 func (s *ids) remove(id uint16)   { s[id/64] &^= 1 << (id % 64) }
+
+// brief is the beginning of a topic, for logs.
+func brief(topic []byte) string {
+	if len(topic) <= 100 {
+		return string(topic)
+	}
+	return string(topic[:100]) + "..."
+}
 
 // prefixed appends prefix and topic to b[:0].
 func prefixed(b []byte, prefix string, topic []byte) []byte {

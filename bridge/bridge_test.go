@@ -662,3 +662,124 @@ func TestBadConfig(t *testing.T) {
 		t.Errorf("password in the URL: %v", err)
 	}
 }
+
+// A session that the gateway does not know is another's past. [MQTT-3.2.2-4]
+func TestStrangeUpstreamSession(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		fresh := func() *peer {
+			conn := <-s.locals
+			p := newPeer(t, "gateway", conn, codec.V5)
+			<-p.got // CONNECT
+			return p
+		}
+		up := s.upstream(codec.V5)
+		up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+		fresh().send(&codec.Connack{MaximumQoS: 2})
+		up.wantClosed("the bridge hangs up")
+		if !s.b.connectPacket(codec.V5).CleanStart || s.b.connectPacket(codec.V311).CleanStart {
+			t.Error("CONNECT asks for the wrong kind of session")
+		}
+		up, _ = s.connect(codec.Connack{})
+		synctest.Wait()
+		up.conn.Close()
+		if s.b.connectPacket(codec.V5).CleanStart {
+			t.Error("the new session is not gone on with")
+		}
+	})
+}
+
+// What had gone up in a session that the upstream has lost is new to the next one.
+// [MQTT-3.2.2-5]
+func TestNewUpstreamSessionKnowsNothing(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{})
+		again := publish(7, 2, "sensors/1", "a")
+		again.Dup = true
+		local.send(&codec.Pubrel{ID: 5}, again)
+		local.want("what was only to be released is done", &codec.Pubcomp{ID: 5})
+		up.want("a message is a new one", publish(7, 2, "sensors/1", "a"))
+		up.send(&codec.Pubrec{ID: 7}, &codec.Pubrec{ID: 9})
+		local.want("its second step", &codec.Pubrec{ID: 7}, &codec.Pubrec{ID: 9})
+		local.send(&codec.Pubrel{ID: 7}, &codec.Pubrel{ID: 9, Code: codec.PacketIdentifierNotFound})
+		up.want("goes through, and so does what the gateway knows nothing of", &codec.Pubrel{ID: 7}, &codec.Pubrel{ID: 9, Code: codec.PacketIdentifierNotFound})
+	})
+}
+
+func TestSubscribesToWhatUpstreamTakes(t *testing.T) {
+	long := strings.Repeat("x", 60)
+	cfg := Config{Down: []Rule{{"a/#", 1}, {"$share/g/b", 1}, {"c/" + long, 1}, {"d/" + long, 1}, {"e/" + long + long, 1}}}
+	sub := func(id uint16, filters ...string) *codec.Subscribe {
+		p := &codec.Subscribe{ID: id}
+		for _, f := range filters {
+			p.Subscriptions = append(p.Subscriptions, codec.Subscription{Filter: []byte(f), QoS: 1, NoLocal: !strings.HasPrefix(f, "$share"), RetainAsPublished: true, RetainHandling: 1})
+		}
+		return p
+	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, _ := s.connect(codec.Connack{MaximumPacketSize: 100, NoWildcard: true})
+		up.want("no wildcard, nothing too large", sub(65535, "$share/g/b", "c/"+long), sub(65534, "d/"+long))
+		up.send(&codec.Suback{ID: 65535, Codes: make([]codec.ReasonCode, 2)}, &codec.Suback{ID: 65533, Codes: make([]codec.ReasonCode, 1)})
+		up.conn.Close()
+		up, _ = s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 200, NoShared: true})
+		up.want("not all was granted: once more, what there is now", sub(65535, "a/#", "c/"+long, "d/"+long), sub(65534, "e/"+long+long))
+		up.send(&codec.Suback{ID: 65535, Codes: make([]codec.ReasonCode, 3)}, &codec.Suback{ID: 65534, Codes: make([]codec.ReasonCode, 1)})
+		synctest.Wait()
+		up.conn.Close()
+		up, _ = s.connect(codec.Connack{SessionPresent: true})
+		up.wantIdle("all are subscribed")
+	})
+}
+
+// What an upstream may not send is the end, with the reason.
+func TestUpstreamBreaksRules(t *testing.T) {
+	aliased := publish(0, 0, "cmd/1", "a")
+	aliased.TopicAlias = 1
+	for name, c := range map[string]struct {
+		packet codec.Packet
+		code   codec.ReasonCode
+	}{
+		"second CONNACK":       {&codec.Connack{MaximumQoS: 2}, codec.ProtocolError},
+		"alias":                {aliased, codec.TopicAliasInvalid},
+		"one message too many": {publish(3, 1, "cmd/1", "a"), codec.ReceiveMaximumExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Config{Down: []Rule{{"cmd/#", 2}}, MaxInflight: 2}, func(t *testing.T, s *scene) {
+				s.b.subscribed = true
+				up := s.upstream(codec.V5)
+				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+				local := s.local(2, &codec.Connack{})
+				up.send(publish(1, 2, "cmd/1", "a"), publish(2, 1, "cmd/1", "a"), publish(1, 2, "cmd/1", "a"))
+				local.want("two, one of them twice", publish(1, 2, "cmd/1", "a"), publish(2, 1, "cmd/1", "a"), publish(1, 2, "cmd/1", "a"))
+				up.send(c.packet)
+				up.want("the upstream is told", &codec.Disconnect{Code: c.code})
+				up.wantClosed("and left")
+			})
+		})
+	}
+}
+
+func TestCodesOfServersStayHere(t *testing.T) {
+	play(t, Config{Down: []Rule{{"cmd/#", 2}}}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		up.send(publish(1, 1, "cmd/1", "a"), publish(2, 2, "cmd/1", "a"))
+		local.want("two", publish(1, 1, "cmd/1", "a"), publish(2, 2, "cmd/1", "a"))
+		local.send(&codec.Puback{ID: 1, Code: codec.NoMatchingSubscribers}, &codec.Pubrec{ID: 2, Code: codec.NoMatchingSubscribers})
+		up.want("a client does not say who subscribes", &codec.Puback{ID: 1}, &codec.Pubrec{ID: 2})
+	})
+}
+
+func TestLongPrefix(t *testing.T) {
+	prefix := strings.Repeat("p", 65530) + "/"
+	cfg := Config{Up: []Rule{{"#", 1}}, Down: []Rule{{"#", 1}}, UpPrefix: prefix, DownPrefix: prefix}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 1, "12345", ""), publish(2, 1, "1234", ""))
+		local.want("too long", &codec.Puback{ID: 1, Code: codec.TopicNameInvalid})
+		up.want("just fits", publish(2, 1, prefix+"1234", ""))
+		up.send(publish(1, 1, "12345", ""), publish(2, 1, "1234", ""))
+		up.want("too long", &codec.Puback{ID: 1, Code: codec.TopicNameInvalid})
+		local.want("just fits", publish(2, 1, prefix+"1234", ""))
+	})
+}

@@ -31,7 +31,13 @@
 //     goes up at that, and the steps then missing are answered here.
 //   - When the upstream has lost its session, the gateway is told to forget the
 //     identifiers of QoS 2 messages that it still waits to see released: the
-//     new session gives them to new messages.
+//     new session gives them to new messages. What had gone up and is not
+//     acknowledged goes up again as new, without DUP; what was only to be
+//     released is done.
+//   - When the upstream has a session and the gateway has just made its own, as
+//     with a new disk, that session is another's past: the bridge hangs up and
+//     asks for a new one, in MQTT 5. Else identifiers of that past would be
+//     taken for those of new messages.
 //
 // # Topics
 //

@@ -35,9 +35,15 @@ func (l *link) flushDown() {
 	l.toLocal, l.backUp = l.toLocal[:0], l.backUp[:0]
 }
 
+// What an upstream may not send. It is told so.
 var (
-	errAuth = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-4.12.0-6", Text: "AUTH, for which nobody asked"}
+	errAuth           = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-4.12.0-6", Text: "AUTH, for which nobody asked"}
+	errSecondConnack  = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-3.2.0-2", Text: "second CONNACK"}
+	errAlias          = &codec.Error{Code: codec.TopicAliasInvalid, Clause: "MQTT-3.1.2-26", Text: "topic alias, which nobody granted"}
+	errReceiveMaximum = &codec.Error{Code: codec.ReceiveMaximumExceeded, Clause: "MQTT-3.3.4-9", Text: "more messages under way than Receive Maximum"}
+)
 
+var (
 	// Quotas pass. The link ends, and what was refused is sent again after a pause.
 	errUpstreamFull = errors.New("upstream's quota is exceeded")
 	errGatewayFull  = errors.New("the gateway's queue is full")
@@ -47,6 +53,12 @@ func (l *link) fromUpstream(p codec.Packet) error {
 	v := l.local.version
 	switch p := p.(type) {
 	case *codec.Publish:
+		switch {
+		case p.TopicAlias != 0:
+			return errAlias
+		case p.QoS > 0 && l.up.wire.version == codec.V5 && l.window.exceeded(p.ID, l.cfg.MaxInflight):
+			return errReceiveMaximum
+		}
 		l.relayDown(p)
 
 	// Acknowledgements of what went up.
@@ -89,6 +101,8 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		return &refusal{p.Code, string(p.ReasonString), string(p.ServerReference)}
 	case *codec.Auth:
 		return errAuth
+	case *codec.Connack:
+		return errSecondConnack
 	}
 	return nil
 }
@@ -124,7 +138,7 @@ func (l *link) relayDown(p *codec.Publish) {
 	topic := p.Topic
 	l.downTopic = prefixed(l.downTopic, l.cfg.DownPrefix, topic)
 	if len(l.downTopic) > 1<<16-1 {
-		l.count(&l.counts.tooLong, "message from upstream dropped: topic too long with its prefix", "topic", string(topic[:100])+"...")
+		l.count(&l.counts.tooLong, "message from upstream dropped: topic too long with its prefix", "topic", brief(topic))
 		l.refuseDown(p, codec.TopicNameInvalid)
 		return
 	}
@@ -132,7 +146,7 @@ func (l *link) relayDown(p *codec.Publish) {
 		l.flushDown()
 	}
 	p.Topic = l.downTopic
-	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
+	p.SubscriptionIDs = nil // are of one hop only
 	begin := len(l.toLocal)
 	l.toLocal = p.Append(l.toLocal, l.local.version)
 	packet := l.toLocal[begin:]

@@ -28,6 +28,7 @@ type link struct {
 	// Owned by the up loop.
 	toUp, backDown []byte // of this batch; backDown goes to the gateway
 	upTopic        []byte
+	begun          ids // QoS 2 messages sent up on this link
 
 	// Owned by the down loop.
 	toLocal, backUp []byte // of this batch; backUp goes to the upstream
@@ -46,7 +47,10 @@ type link struct {
 	logged   map[*atomic.Int64]bool
 }
 
-var errLeft = errors.New("took leave")
+var (
+	errLeft    = errors.New("took leave")
+	errStrange = errors.New("the upstream has a session of which this gateway knows nothing") // [MQTT-3.2.2-4]
+)
 
 func newLink(b *Bridge, up *upstream) *link {
 	return &link{
@@ -78,6 +82,10 @@ func (l *link) connectLocal(ctx context.Context) error {
 	if ack.Code >= 0x80 {
 		return fmt.Errorf("refused: %v", ack.Code)
 	}
+	if l.strange = l.strange || !ack.SessionPresent; l.strange && l.up.sessionPresent && l.up.wire.version == codec.V5 {
+		return errStrange
+	}
+	l.strange = false
 	l.localMaximum = ack.MaximumPacketSize
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()
@@ -245,6 +253,13 @@ func (w *window) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.n >= w.size
+}
+
+// exceeded reports whether a message would be one more than maximum under way.
+func (w *window) exceeded(id, maximum uint16) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n+len(w.held) >= int(maximum) && !w.flying.has(id)
 }
 
 // take reports whether the caller is to send the PUBLISH. If not, a copy is

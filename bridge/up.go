@@ -35,14 +35,15 @@ func (l *link) fromGateway(p codec.Packet) error {
 	case *codec.Publish:
 		l.relayUp(p)
 
-	// Acknowledgements of what came down.
+	// Acknowledgements of what came down. That nobody subscribes to it only a
+	// server may say [3.4.2.1].
 	case *codec.Puback:
 		if p.Code == codec.QuotaExceeded {
 			return errGatewayFull
 		}
 		l.checkDeclined(p.Code)
 		l.window.acked(p.ID)
-		l.toUp = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+		l.toUp = (&codec.Puback{ID: p.ID, Code: clientCode(p.Code)}).Append(l.toUp, v)
 	case *codec.Pubrec:
 		if p.Code == codec.QuotaExceeded {
 			return errGatewayFull
@@ -52,7 +53,7 @@ func (l *link) fromGateway(p codec.Packet) error {
 			l.window.acked(p.ID)
 			l.setReceived(p.ID, false)
 		}
-		l.toUp = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+		l.toUp = (&codec.Pubrec{ID: p.ID, Code: clientCode(p.Code)}).Append(l.toUp, v)
 	case *codec.Pubcomp:
 		if l.isCleared(p.ID) {
 			return nil
@@ -61,9 +62,10 @@ func (l *link) fromGateway(p codec.Packet) error {
 		l.setReceived(p.ID, false)
 		l.toUp = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
 
-	// The third step of what goes up.
+	// The third step of what goes up. The upstream has none, or had taken the
+	// message in a session that it has lost [MQTT-3.2.2-5].
 	case *codec.Pubrel:
-		if l.up.maximumQoS < 2 { // the upstream has no second phase
+		if l.up.maximumQoS < 2 || !l.up.sessionPresent && !l.begun.has(p.ID) && p.Code == codec.Success {
 			l.backDown = (&codec.Pubcomp{ID: p.ID}).Append(l.backDown, l.local.version)
 			return nil
 		}
@@ -73,6 +75,14 @@ func (l *link) fromGateway(p codec.Packet) error {
 		return fmt.Errorf("disconnected: %v", p.Code)
 	}
 	return nil
+}
+
+// clientCode is a reason code of the gateway as a client may use it.
+func clientCode(c codec.ReasonCode) codec.ReasonCode {
+	if c == codec.NoMatchingSubscribers {
+		return codec.Success
+	}
+	return c
 }
 
 func (l *link) checkDeclined(code codec.ReasonCode) {
@@ -86,7 +96,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	topic, id, qos := p.Topic, p.ID, p.QoS
 	l.upTopic = prefixed(l.upTopic, l.cfg.UpPrefix, topic)
 	if len(l.upTopic) > 1<<16-1 {
-		l.count(&l.counts.tooLong, "message not sent up: topic too long with its prefix", "topic", string(topic[:100])+"...")
+		l.count(&l.counts.tooLong, "message not sent up: topic too long with its prefix", "topic", brief(topic))
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
@@ -101,13 +111,16 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", string(topic), "qos", p.QoS)
 	}
 	if p.QoS == 0 {
-		p.ID, p.Dup = 0, false
+		p.ID = 0
+	}
+	if p.QoS == 0 || !l.up.sessionPresent { // to a new session all are new
+		p.Dup = false
 	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
-	if size := len(l.toUp) - begin; l.up.maximumPacketSize != 0 && uint32(size) > l.up.maximumPacketSize {
+	if packet := l.toUp[begin:]; !l.up.takes(packet) {
 		l.toUp = l.toUp[:begin]
-		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", string(topic), "size", size, "maximum", l.up.maximumPacketSize)
+		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", string(topic), "size", len(packet), "maximum", l.up.maximumPacketSize)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
 		return
 	}
@@ -119,6 +132,8 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.mu.Lock()
 		l.lowered.add(id)
 		l.mu.Unlock()
+	case p.QoS == 2:
+		l.begun.add(id)
 	}
 }
 

@@ -201,6 +201,11 @@ func (c *checker) bridges(s *settings) {
 			c.add("NAME", "%q is the name of %s already", b.Name, other)
 		}
 		names[b.Name] = c.prefix[:len(c.prefix)-1]
+		for _, p := range []struct{ name, text string }{{"CLIENT_ID", b.ClientID}, {"USERNAME", b.Username}, {"UP_PREFIX", b.UpPrefix}, {"DOWN_PREFIX", b.DownPrefix}} {
+			if err := codec.ValidString([]byte(p.text)); err != nil {
+				c.add(p.name, "%q: %s", p.text, err.Text)
+			}
+		}
 		for _, p := range []struct{ name, text string }{{"UP_PREFIX", b.UpPrefix}, {"DOWN_PREFIX", b.DownPrefix}} {
 			if strings.ContainsAny(p.text, "+#\x00") {
 				c.add(p.name, "%q holds + or #, which a topic can not", p.text)
