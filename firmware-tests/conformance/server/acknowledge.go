@@ -10,16 +10,21 @@ import (
 // acknowledgements is PUBACK, PUBREC, PUBREL and PUBCOMP. That their codes are listed
 // ones is looked at in every packet, see package wire.
 var acknowledgements = []suite.Test{
-	{V5: "3.4.2-1 3.5.2-1 RULE-3.4.2-c", Run: codeTellsOfSubscribers},
+	{V5: "3.4.2-1 3.5.2-1 RULE-3.4.2-C", Run: codeTellsOfSubscribers},
 	{V5: "3.4.2-1 3.5.2-1", Run: codeOfRefusedPublish},
 	{V5: "3.6.2-1", Run: pubrecOfUnknownIdentifier},
 	{V311: "4.3.3-2", V5: "3.7.2-1 4.3.3-11", Run: pubrelOfUnknownIdentifier},
-	{V311: "RULE-4.3.3-a", V5: "RULE-4.3.3-a", Run: strayAcknowledgementsAreIgnored},
+	{V311: "RULE-4.3.3-A", V5: "RULE-4.3.3-A", Run: strayAcknowledgementsAreIgnored},
 	{V5: "3.4.2-2 3.4.2-3 3.5.2-2 3.5.2-3 3.6.2-2 3.6.2-3 3.7.2-2 3.7.2-3", Run: acknowledgementsFitTheClient},
 	{V311: "3.6.1-1", V5: "3.6.1-1", Run: pubrelFlags},
-	{V5: "RULE-3.4.2-a RULE-3.5.2-a RULE-3.6.2-a RULE-3.7.2-a", Run: formsOfAcknowledgement},
-	{V5: "RULE-3.4.2-b RULE-3.5.2-b RULE-3.6.2-b RULE-3.7.2-b", Run: malformedAcknowledgement},
-	{V311: "RULE-3.4.1-a", Run: longAcknowledgement},
+	{V5: "RULE-3.4.2-A", Run: formsOfPuback},
+	{V5: "RULE-3.5.2-A RULE-3.7.2-A", Run: formsOfPubrecAndPubcomp},
+	{V5: "RULE-3.6.2-A", Run: formsOfPubrel},
+	{V5: "RULE-3.4.2-B", Run: malformedPuback},
+	{V5: "RULE-3.5.2-B", Run: malformedPubrec},
+	{V5: "RULE-3.6.2-B", Run: malformedPubrel},
+	{V5: "RULE-3.7.2-B", Run: malformedPubcomp},
+	{V311: "RULE-3.4.1-A", Run: longAcknowledgement},
 }
 
 // codeTellsOfSubscribers wants No matching subscribers only where there is none.
@@ -100,6 +105,7 @@ func acknowledgementsFitTheClient(t *suite.T) {
 		wire.Ack(wire.PUBREC, 4711),
 		wire.Ack(wire.PUBREL, 4711),
 	} {
+		t.Step("answer to % x", provocation)
 		c := t.Connect(p)
 		c.Send(provocation, wire.Pingreq())
 		for answer := c.NextOrEnd(); answer != nil && answer.Type != wire.PINGRESP; answer = c.NextOrEnd() {
@@ -112,13 +118,14 @@ func acknowledgementsFitTheClient(t *suite.T) {
 
 func pubrelFlags(t *suite.T) {
 	for _, flags := range []byte{0, 1, 3, 4, 6, 8, 10, 15} {
+		t.Step("PUBREL with flags %#x", flags)
 		c := t.Join()
 		c.Send(wire.Publish{Topic: t.Topic(), Payload: "x", QoS: 2, ID: 1}.Bytes(t.Version))
 		c.WantAck(wire.PUBREC, 1)
 		c.Send(wire.Packet(wire.PUBREL<<4|flags, uint16(1)))
 		if p := c.NextOrEnd(); p != nil {
 			if p.Type != wire.DISCONNECT || p.Code() != 0x81 {
-				t.Fatalf("%v answers PUBREL with flags %#x, want the end of the connection", p, flags)
+				t.Fatalf("%v, want the end of the connection", p)
 			}
 			c.WantEnd()
 		}
@@ -143,71 +150,82 @@ func forms(kind byte, id uint16, codes ...byte) (list [][]byte) {
 	return list
 }
 
-// formsOfAcknowledgement writes acknowledgements in all forms to a server that may have
-// one message in flight at a time: that it sends the next one shows that it understood.
-func formsOfAcknowledgement(t *suite.T) {
-	p := t.CONNECT()
-	p.Props = wire.Bytes(wire.ReceiveMaximum, uint16(1))
-	pub, sub, topic := t.Join(), t.Connect(p), t.Topic()
-	sub.Subscribe(2, topic)
-	next := func(qos byte) uint16 {
-		pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: qos})
-		return sub.WantPublish(topic, "x").ID
+// The server may have one message in flight at a time: that it sends the next one shows
+// that it understood the acknowledgement.
+
+func formsOfPuback(t *suite.T) {
+	topic := t.Topic()
+	sub, pub := narrow(t, 1, topic), t.Join()
+	for _, code := range []byte{0, 0x10, 0x83} {
+		for i := range forms(wire.PUBACK, 0, code) {
+			t.Step("code %#x in form %d", code, i)
+			pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: 1})
+			sub.Send(forms(wire.PUBACK, sub.WantPublish(topic, "x").ID, code)[i])
+		}
 	}
-	for i := range forms(wire.PUBACK, 0, 0, 0x83) {
-		sub.Send(forms(wire.PUBACK, next(1), 0, 0x83)[i])
-	}
-	for i := range forms(wire.PUBREC, 0, 0) {
-		id := next(2)
-		sub.Send(forms(wire.PUBREC, id, 0)[i])
-		sub.WantAck(wire.PUBREL, id)
-		sub.Send(forms(wire.PUBCOMP, id, 0)[i])
-	}
-	for i := range forms(wire.PUBREC, 0, 0x97)[1:] { // the end of the handshake
-		sub.Send(forms(wire.PUBREC, next(2), 0x97)[1+i])
-	}
-	for i := range forms(wire.PUBCOMP, 0, 0x92) {
-		id := next(2)
-		sub.Send(wire.Ack(wire.PUBREC, id))
-		sub.WantAck(wire.PUBREL, id)
-		sub.Send(forms(wire.PUBCOMP, id, 0x92)[i])
-	}
-	next(0)
-	for _, pubrel := range forms(wire.PUBREL, 5, 0, 0x92) {
-		pub.Send(wire.Publish{Topic: t.Topic(), Payload: "x", QoS: 2, ID: 5}.Bytes(t.Version))
-		pub.WantAck(wire.PUBREC, 5)
-		pub.Send(pubrel)
-		pub.WantAck(wire.PUBCOMP, 5, 0, 0x92)
-	}
+	sub.Ping()
 }
 
-// malformedAcknowledgement has a reason string twice, properties of other packets, and
-// properties that do not fit.
-func malformedAcknowledgement(t *suite.T) {
-	reason := wire.Bytes(wire.ReasonString, wire.Str("why"))
-	for _, kind := range []byte{wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP} {
-		for _, tail := range [][]byte{
-			wire.Props(slices.Concat(reason, reason)),
-			wire.Props(wire.MessageExpiry, uint32(1)),
-			wire.Props(wire.ReasonString, wire.Str("\xff")),
-			wire.Bytes(wire.VBI(9), reason),
-			wire.Bytes(wire.VBI(3), reason),
-			wire.Bytes(wire.Props(), reason),
-		} {
-			c := t.Join()
-			c.Send(wire.Packet(wire.Ack(kind, 1)[0], uint16(1), byte(0), tail))
-			c.WantClosed(0x81, 0x82)
+func formsOfPubrecAndPubcomp(t *suite.T) {
+	topic := t.Topic()
+	sub, pub := narrow(t, 1, topic), t.Join()
+	for _, code := range []byte{0, 0x92} {
+		for i := range forms(wire.PUBREC, 0, 0) {
+			t.Step("PUBCOMP with code %#x in form %d", code, i)
+			pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: 2})
+			id := sub.WantPublish(topic, "x").ID
+			sub.Send(forms(wire.PUBREC, id, 0)[i])
+			sub.WantAck(wire.PUBREL, id)
+			sub.Send(forms(wire.PUBCOMP, id, code)[i])
 		}
+	}
+	sub.Ping()
+}
+
+func formsOfPubrel(t *suite.T) {
+	pub, topic := t.Join(), t.Topic()
+	for _, code := range []byte{0, 0x92} {
+		for i, pubrel := range forms(wire.PUBREL, 5, code) {
+			t.Step("code %#x in form %d", code, i)
+			pub.Send(wire.Publish{Topic: topic, Payload: "x", QoS: 2, ID: 5}.Bytes(t.Version))
+			pub.WantAck(wire.PUBREC, 5)
+			pub.Send(pubrel)
+			pub.WantAck(wire.PUBCOMP, 5, 0, 0x92)
+		}
+	}
+	pub.Ping()
+}
+
+// malformed has a reason string twice, properties of other packets, properties that do
+// not fit, and half a packet identifier.
+func malformed(t *suite.T, kind byte) {
+	reason := wire.Bytes(wire.ReasonString, wire.Str("why"))
+	for _, parts := range [][]byte{
+		wire.Bytes(uint16(1), byte(0), wire.Props(slices.Concat(reason, reason))),
+		wire.Bytes(uint16(1), byte(0), wire.Props(wire.MessageExpiry, uint32(1))),
+		wire.Bytes(uint16(1), byte(0), wire.Props(wire.ReasonString, wire.Str("\xff"))),
+		wire.Bytes(uint16(1), byte(0), wire.VBI(9), reason),
+		wire.Bytes(uint16(1), byte(0), wire.VBI(3), reason),
+		wire.Bytes(uint16(1), byte(0), wire.Props(), reason),
+		wire.Bytes(byte(1)),
+	} {
+		t.Step("% x", parts)
 		c := t.Join()
-		c.Send(wire.Packet(wire.Ack(kind, 1)[0], byte(1)))
+		c.Send(wire.Packet(wire.Ack(kind, 1)[0], parts))
 		c.WantClosed(0x81, 0x82)
 	}
 }
+
+func malformedPuback(t *suite.T)  { malformed(t, wire.PUBACK) }
+func malformedPubrec(t *suite.T)  { malformed(t, wire.PUBREC) }
+func malformedPubrel(t *suite.T)  { malformed(t, wire.PUBREL) }
+func malformedPubcomp(t *suite.T) { malformed(t, wire.PUBCOMP) }
 
 // longAcknowledgement has a code, which 3.1.1 knows not.
 func longAcknowledgement(t *suite.T) {
 	for _, kind := range []byte{wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP} {
 		for _, parts := range [][]byte{{0, 1, 0}, {0, 1, 0, 0}, {1}, {}} {
+			t.Step("type %d, % x", kind, parts)
 			c := t.Join()
 			c.Send(wire.Packet(wire.Ack(kind, 1)[0], parts))
 			c.WantClosed()

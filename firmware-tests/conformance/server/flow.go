@@ -13,10 +13,11 @@ var flow = []suite.Test{
 	{V5: "3.3.4-9 4.9.0-1 4.9.0-2", Run: receiveMaximumAtQoS1},
 	{V5: "3.3.4-9 4.9.0-1 4.9.0-2", Run: receiveMaximumAtQoS2},
 	{V5: "3.3.4-9 4.9.0-1", Run: receiveMaximumAfterReconnect},
-	{V5: "RULE-4.9.0-a", Run: quotaStaysBelowReceiveMaximum},
+	{V5: "RULE-4.9.0-A", Run: quotaStaysBelowReceiveMaximum},
+	{V5: "RULE-4.9.0-C", Run: failureGivesBackQuota},
 	{V5: "3.3.4-10 4.9.0-3", Run: otherPacketsAtQuotaZero},
 	{V5: "3.3.4-7", Run: clientAboveReceiveMaximum},
-	{V5: "RULE-4.9.0-b", Run: clientAtReceiveMaximum},
+	{V5: "RULE-4.9.0-B", Run: clientAtReceiveMaximum},
 }
 
 // narrow connects a client with a Receive Maximum that subscribes to topic at QoS 2.
@@ -100,17 +101,27 @@ func receiveMaximumAfterReconnect(t *suite.T) {
 	wantNumbers(sub, topic, 1, 7)
 }
 
-// quotaStaysBelowReceiveMaximum sends acknowledgements that end nothing.
+// quotaStaysBelowReceiveMaximum sends acknowledgements that end nothing before the first message.
 func quotaStaysBelowReceiveMaximum(t *suite.T) {
 	topic := t.Topic()
 	sub := narrow(t, 2, topic)
 	sub.Send(wire.Ack(wire.PUBACK, 4711), wire.Ack(wire.PUBCOMP, 4712))
 	publishNumbers(t, topic, 1, 6)
-	ids := wantNumbers(sub, topic, 0, 2)
-	sub.Send(wire.Ack(wire.PUBACK, 4711), wire.Ack(wire.PUBCOMP, 4712))
+	wantNumbers(sub, topic, 0, 2)
+}
+
+// failureGivesBackQuota plays handshakes that fail, one message in flight at a time.
+func failureGivesBackQuota(t *suite.T) {
+	topic := t.Topic()
+	sub, pub := narrow(t, 1, topic), t.Join()
+	for _, code := range []byte{0x80, 0x99} {
+		for _, qos := range []byte{1, 2} {
+			t.Step("code %#x at QoS %d", code, qos)
+			pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: qos})
+			sub.Send(wire.AckReason(wire.PUBACK+qos-1, sub.WantPublish(topic, "x").ID, code))
+		}
+	}
 	sub.Ping()
-	sub.Send(wire.Ack(wire.PUBACK, ids[0]), wire.Ack(wire.PUBACK, ids[0]))
-	wantNumbers(sub, topic, 2, 3)
 }
 
 // otherPacketsAtQuotaZero are answered while the client owes an acknowledgement: the

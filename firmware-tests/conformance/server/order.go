@@ -134,6 +134,7 @@ func rising(t *suite.T, messages []*wire.Read, qos byte) {
 // that some wait and some are in flight, at its QoS and at less.
 func messagesInOrder(t *suite.T) {
 	for _, qos := range []byte{0, 1, 2} {
+		t.Step("QoS %d", qos)
 		topic := t.Topic()
 		sub, low := t.Join(), t.Join()
 		sub.Subscribe(2, topic)
@@ -148,6 +149,7 @@ func messagesInOrder(t *suite.T) {
 // acknowledging, and comes back.
 func messagesInOrderAfterAbsence(t *suite.T) {
 	for _, qos := range []byte{1, 2} {
+		t.Step("QoS %d", qos)
 		topic := t.Topic()
 		p := t.Lasting()
 		sub := t.Connect(p)

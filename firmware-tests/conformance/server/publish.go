@@ -18,10 +18,10 @@ var messages = []suite.Test{
 	{V311: "3.3.2-1", V5: "3.3.2-1", Run: topicNameIsUTF8},
 	{V311: "3.3.2-2", V5: "3.3.2-2", Run: wildcardInTopicName},
 	{V311: "3.3.2-3", V5: "3.3.2-3", Run: topicMatchesItsSubscription},
-	{V311: "RULE-3.3.3-a", V5: "RULE-3.3.3-a", Run: payloadOfAnyBytes},
-	{V311: "RULE-3.3.1-a", V5: "RULE-3.3.1-a", Run: packetIdentifierByQoS},
+	{V311: "RULE-3.3.3-A", V5: "RULE-3.3.3-A", Run: payloadOfAnyBytes},
+	{V311: "RULE-3.3.1-A", V5: "RULE-3.3.1-A", Run: packetIdentifierByQoS},
 	{V311: "3.3.4-1", V5: "3.3.4-1 4.3.2-4 4.3.3-8 4.3.3-11", Run: answerDependsOnQoS},
-	{V311: "3.3.5-2", V5: "RULE-3.3.4-a", Run: unauthorisedPublish},
+	{V311: "3.3.5-2", V5: "RULE-3.3.4-A", Run: unauthorisedPublish},
 	{V5: "3.3.4-6", Run: subscriptionIdentifierFromClient},
 }
 
@@ -65,6 +65,7 @@ func qos3IsRefused(t *suite.T) {
 
 func topicNameIsUTF8(t *suite.T) {
 	for _, bad := range []string{"\xc3\x28", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80", "\xff", "a\xe2\x82"} {
+		t.Step("%q", bad)
 		c := t.Join()
 		c.Send(wire.Publish{Topic: t.Topic() + bad, Payload: "x"}.Bytes(t.Version))
 		c.WantClosed(0x81, 0x90)
@@ -77,6 +78,7 @@ func topicNameIsUTF8(t *suite.T) {
 
 func wildcardInTopicName(t *suite.T) {
 	for _, level := range []string{"+", "#", "a+", "+/b", "#/b", "a#"} {
+		t.Step("%q", level)
 		base := t.Topic()
 		c := t.Join()
 		c.Send(wire.Publish{Topic: base + "/" + level, Payload: "x", Retain: true}.Bytes(t.Version))
@@ -138,9 +140,8 @@ func packetIdentifierByQoS(t *suite.T) {
 }
 
 func answerDependsOnQoS(t *suite.T) {
-	topic := t.Topic()
-	c, sub := t.Join(), t.Join()
-	for range 2 { // without a subscriber, and with one
+	c, topic := t.Join(), t.Topic()
+	handshakes := func() {
 		c.Send(wire.Publish{Topic: topic, Payload: "0"}.Bytes(t.Version))
 		c.Ping()
 		c.Send(wire.Publish{Topic: topic, Payload: "1", QoS: 1, ID: 11}.Bytes(t.Version))
@@ -152,8 +153,10 @@ func answerDependsOnQoS(t *suite.T) {
 		c.Send(wire.Ack(wire.PUBREL, 12))
 		c.WantAck(wire.PUBCOMP, 12)
 		c.Ping()
-		sub.Subscribe(0, topic)
 	}
+	handshakes()
+	t.Join().Subscribe(0, topic)
+	handshakes()
 }
 
 // unauthorisedPublish publishes where it may not. The publisher gets its

@@ -13,12 +13,12 @@ var qos = slices.Concat(delivery, order, state)
 
 // delivery is the handshakes of QoS 1 and 2.
 var delivery = []suite.Test{
-	{V311: "RULE-4.2.0-a", V5: "4.2-1", Run: bytesInAnyPieces},
+	{V311: "RULE-4.2.0-A", V5: "4.2-1", Run: bytesInAnyPieces},
 	{V311: "4.3.2-1 4.3.3-1", V5: "4.3.2-1 4.3.2-2 4.3.3-1 4.3.3-2", Run: identifiersInFlightDiffer},
 	{V311: "4.3.2-2", V5: "4.3.2-4 4.3.2-5", Run: identifierIsNewAfterPuback},
 	{V311: "4.3.3-1", V5: "4.3.3-4", Run: pubrelAnswersPubrec},
 	{V5: "4.3.3-4", Run: noPubrelAfterFailure},
-	{V311: "4.3.3-2", V5: "4.3.3-8 4.3.3-10 4.3.3-11 4.3.3-12", Run: repeatedUntilPubrel},
+	{V311: "4.3.3-2", V5: "4.3.3-10 4.3.3-12", Run: repeatedUntilPubrel},
 	{V311: "4.3.3-2 4.4.0-1", V5: "4.3.3-10 4.3.3-11", Run: repeatedAfterReconnect},
 	{V5: "4.3.3-9", Run: identifierIsFreeAfterFailure},
 	{V5: "4.3.3-7", Run: sentMessageDoesNotExpire},
@@ -114,13 +114,17 @@ func noPubrelAfterFailure(t *suite.T) {
 	}
 }
 
-// repeatedUntilPubrel repeats a message with DUP and without. It is delivered once; the
-// one after PUBCOMP is another message, whatever its DUP says.
+// repeatedUntilPubrel repeats a message with DUP. It is delivered once; the one after
+// PUBCOMP is another message, although it has DUP.
 func repeatedUntilPubrel(t *suite.T) {
 	pub, sub, topic := pair(t)
-	for range 2 {
-		for i := range 3 {
-			pub.Send(wire.Publish{Topic: topic, Payload: "x", QoS: 2, ID: 7, Dup: i != 1}.Bytes(t.Version))
+	times := 3
+	if t.V5() {
+		times = 2 // a client must not repeat on one connection at all: a server may lose patience
+	}
+	for round := range 2 {
+		for i := range times {
+			pub.Send(wire.Publish{Topic: topic, Payload: "x", QoS: 2, ID: 7, Dup: round+i > 0}.Bytes(t.Version))
 			pub.WantAck(wire.PUBREC, 7)
 		}
 		pub.Send(wire.Ack(wire.PUBREL, 7))
@@ -168,10 +172,17 @@ func identifierIsFreeAfterFailure(t *suite.T) {
 	if p := pub.NextOrEnd(); p == nil || p.Type != wire.PUBREC || p.Code() < 0x80 {
 		t.Skip("the server refuses no message by PUBREC")
 	}
-	for range 2 {
-		pub.Publish(wire.Publish{Topic: topic, Payload: "new", QoS: 2, ID: 7})
-		sub.Take(topic, "new")
+	pub.Send(wire.Publish{Topic: topic, Payload: "new", QoS: 2, ID: 7}.Bytes(t.Version))
+	p := pub.NextOrEnd()
+	if p == nil {
+		t.Skip("the server closes the connection after a refusal")
 	}
+	if p.Type != wire.PUBREC || p.Code() >= 0x80 {
+		t.Fatalf("%v, want PUBREC", p)
+	}
+	pub.Send(wire.Ack(wire.PUBREL, 7))
+	pub.WantAck(wire.PUBCOMP, 7)
+	sub.Take(topic, "new")
 }
 
 // sentMessageDoesNotExpire once its PUBLISH has gone out.
@@ -190,18 +201,20 @@ func sentMessageDoesNotExpire(t *suite.T) {
 	}
 }
 
-// handshakeOutlivesExpiry stops in the middle of both handshakes until the message has
-// expired.
+// handshakeOutlivesExpiry stops in the middle of handshakes of both sides until the
+// message has expired.
 func handshakeOutlivesExpiry(t *suite.T) {
 	pub, sub, topic := pair(t)
 	late := t.Join()
 	late.Subscribe(2, topic)
-	pub.Send(wire.Publish{Topic: topic, Payload: "x", QoS: 2, ID: 7, Props: wire.Bytes(wire.MessageExpiry, uint32(2))}.Bytes(t.Version))
-	pub.WantAck(wire.PUBREC, 7)
+	expiry := wire.Bytes(wire.MessageExpiry, uint32(2))
+	pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: 2, Props: expiry})
 	released := sub.WantPublish(topic, "x").ID
 	sub.Send(wire.Ack(wire.PUBREC, released))
 	sub.WantAck(wire.PUBREL, released)
 	received := late.WantPublish(topic, "x").ID
+	pub.Send(wire.Publish{Topic: t.Topic(), Payload: "x", QoS: 2, ID: 7, Props: expiry}.Bytes(t.Version))
+	pub.WantAck(wire.PUBREC, 7)
 	time.Sleep(3100 * time.Millisecond)
 	pub.Send(wire.Ack(wire.PUBREL, 7))
 	pub.WantAck(wire.PUBCOMP, 7)

@@ -49,6 +49,7 @@ func payloads(messages []*wire.Read) (list []string) {
 // refusedPublish sends a packet that is no lawful PUBLISH to topic, wants the end of
 // the connection, with one of the codes in MQTT 5.0, and that a subscriber gets nothing.
 func refusedPublish(t *suite.T, topic string, packet []byte, codes ...byte) {
+	t.Step("PUBLISH % x", packet)
 	sub, c := t.Join(), t.Join()
 	sub.Subscribe(2, topic)
 	c.Send(packet)

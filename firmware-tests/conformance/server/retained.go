@@ -19,8 +19,8 @@ var retained = []suite.Test{
 	{V5: "3.3.1-10", Run: retainHandlingIfNew},
 	{V5: "3.3.1-11", Run: retainHandlingNever},
 	{V5: "3.3.1-13", Run: retainAsPublished},
-	{V5: "RULE-3.3.1-b", Run: retainedExpires},
-	{V5: "RULE-4.1.0-a", Run: retainedOutlivesSession},
+	{V5: "RULE-3.3.1-B", Run: retainedExpires},
+	{V5: "RULE-4.1.0-A", Run: retainedOutlivesSession},
 }
 
 // Subscription options of MQTT 5.0, besides the QoS.
@@ -145,6 +145,7 @@ func emptyRetainedClears(t *suite.T) {
 	live := t.Join()
 	live.Subscribe(2, base+"/+")
 	for _, qos := range []byte{0, 1, 2} {
+		t.Step("empty at QoS %d", qos)
 		pub.Publish(wire.Publish{Topic: base + "/a", Payload: "x", QoS: 1, Retain: true})
 		live.Take(base+"/a", "x")
 		for range 2 { // the second time there is nothing to remove
