@@ -193,7 +193,11 @@ func (r *reader) property(where byte, before Properties) (p Property) {
 		p.Text, p.Text2 = r.pairText(), r.pairText()
 	}
 	if row.kind <= varInt && (p.Value < row.min || p.Value > row.max) {
-		r.fail("", "", "property %#x is %d", n, p.Value)
+		rule := ""
+		if p.ID == TopicAlias {
+			rule = "MQTT-3.3.2-8"
+		}
+		r.fail("", rule, "property %#x is %d", n, p.Value)
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -193,6 +194,9 @@ func (r *reader) flags(p *Read, flags byte) {
 	if r.version == V31 && want == 2 {
 		flags &^= 8 // DUP
 	}
+	if flags != want && p.Type == PUBREL {
+		r.fail("MQTT-3.6.1-1", "MQTT-3.6.1-1", "flags %#x", flags)
+	}
 	if flags != want && p.Type == AUTH {
 		r.fail("", "MQTT-3.15.1-1", "flags %#x", flags)
 	}
@@ -280,10 +284,11 @@ func (r *reader) publish(p *Read, fromServer bool) {
 		r.fail("MQTT-4.7.3-1", "MQTT-4.7.3-1", "no topic")
 	}
 	response, _ := p.Props.Get(ResponseTopic)
-	for _, c := range p.Topic + response.Text {
-		if c == '+' || c == '#' {
-			r.fail("MQTT-3.3.2-2", "MQTT-3.3.2-2", "wildcard in %q", p.Topic+response.Text)
-		}
+	if strings.ContainsAny(p.Topic, "+#") {
+		r.fail("MQTT-3.3.2-2", "MQTT-3.3.2-2", "wildcard in topic %q", p.Topic)
+	}
+	if strings.ContainsAny(response.Text, "+#") {
+		r.fail("", "MQTT-3.3.2-14", "wildcard in response topic %q", response.Text)
 	}
 	p.Payload = string(r.b)
 	r.b = nil
