@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sluice/firmware-tests/wire"
@@ -27,7 +28,7 @@ type step interface {
 // Intervals in seconds. Whatever has the short one is over after pause, and is not
 // before a conversation has gone on for haste.
 const (
-	short = 1
+	short = 2
 	long  = 1000
 	never = 1<<32 - 1
 )
@@ -138,14 +139,17 @@ func (c *Conversation) hurried() bool {
 	return false
 }
 
+// delays says whether the conversation has wills with the short delay.
+func (c *Conversation) delays() bool {
+	return slices.ContainsFunc(c.Steps, func(s step) bool {
+		connect, is := s.(connect)
+		return is && connect.will != nil && connect.will.delay == short
+	})
+}
+
 // waits says whether the conversation waits.
 func (c *Conversation) waits() bool {
-	for _, s := range c.Steps {
-		if _, is := s.(wait); is {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.Steps, step(wait{}))
 }
 
 func (c *Conversation) String() string {

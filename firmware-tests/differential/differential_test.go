@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -18,19 +19,27 @@ var (
 )
 
 const (
-	talking  = 6   // players that play at a time
-	talks    = 40  // conversations at a time, most of which wait
-	timedOne = 5   // of so many conversations, one waits
-	tries    = 200 // to shrink one
-	shown    = 3   // conversations that differ, then it is enough
+	talking  = 6  // players that play at a time
+	talks    = 40 // conversations at a time, most of which wait
+	alone    = 8  // Mosquittos that play one at a time
+	timedOne = 5  // of so many conversations, one waits
+	shown    = 3  // conversations that differ, then it is enough
 )
+
+// shrinking is how long one conversation is shrunk.
+const shrinking = 30 * time.Second
 
 // table is where conversations are played: both brokers.
 type table struct {
 	gateway   *rig.Gateway
 	mosquitto *rig.Mosquitto
 	slots     chan struct{}
-	played    atomic.Int64
+
+	// apart are for one conversation at a time: a will that is delayed as long as
+	// that of another client, but later, holds that up in Mosquitto 2.0.11.
+	apart chan *rig.Mosquitto
+
+	played atomic.Int64
 
 	mu       sync.Mutex // held while one is shrunk
 	differed int
@@ -45,20 +54,38 @@ func newTable(t *testing.T) *table {
 		t.Fatal(err)
 	}
 	t.Cleanup(gateway.Kill)
-	mosquitto, err := rig.StartMosquitto(t.TempDir(), "max_inflight_messages 0", "set_tcp_nodelay true", "log_type error")
-	if err != nil {
-		t.Skip(err)
+	tb := &table{gateway: gateway, slots: make(chan struct{}, talking), apart: make(chan *rig.Mosquitto, alone)}
+	tb.mosquitto = startMosquitto(t)
+	for range alone {
+		tb.apart <- startMosquitto(t)
 	}
-	t.Cleanup(mosquitto.Kill)
-	return &table{gateway: gateway, mosquitto: mosquitto, slots: make(chan struct{}, talking)}
+	return tb
 }
 
-// play plays a conversation at both brokers and tells where they differ: "" nowhere. It
-// is played again if it took so long that clocks ran out; late says that it always did.
-func (tb *table) play(c *Conversation) (difference string, late bool) {
+func startMosquitto(t *testing.T) *rig.Mosquitto {
+	m, err := rig.StartMosquitto(t.TempDir(), "max_inflight_messages 0", "set_tcp_nodelay true", "log_type error")
+	if errors.Is(err, rig.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	return m
+}
+
+// play plays a conversation at both brokers and tells how they differ, and after how
+// many steps: "" not at all. It is played again if it took so long that clocks ran out;
+// late says that it always did.
+func (tb *table) play(c *Conversation) (how string, steps int, late bool) {
+	mosquitto := tb.mosquitto
+	if c.delays() {
+		mosquitto = <-tb.apart
+		defer func() { tb.apart <- mosquitto }()
+	}
 	for range 3 {
 		prefix := fmt.Sprintf("c%d", tb.played.Add(1))
-		addrs := [2]string{tb.gateway.Addr, tb.mosquitto.Addr}
+		addrs := [2]string{tb.gateway.Addr, mosquitto.Addr}
 		var (
 			said  [2]*transcript
 			errs  [2]error
@@ -69,23 +96,23 @@ func (tb *table) play(c *Conversation) (difference string, late bool) {
 		}
 		plays.Wait()
 		if errs[0] != nil || errs[1] != nil {
-			return fmt.Sprintf("Sluice: %v, Mosquitto: %v\n", errs[0], errs[1]), false
+			return fmt.Sprintf("Sluice: %v, Mosquitto: %v\n", errs[0], errs[1]), len(c.Steps), false
 		}
 		if c.hurried() && max(said[0].slowest, said[1].slowest) > haste {
 			continue
 		}
 		if at, how := compare(c, said[0], said[1]); at >= 0 {
-			return fmt.Sprintf("after step %d:\n%s", at, how), false
+			return fmt.Sprintf("after step %d:\n%s", at, how), at + 1, false
 		}
-		return "", false
+		return "", 0, false
 	}
-	return "", true
+	return "", 0, true
 }
 
 // judge plays a conversation and reports a difference, with the shortest conversation
 // that shows one.
 func (tb *table) judge(t *testing.T, c *Conversation) {
-	how, late := tb.play(c)
+	how, steps, late := tb.play(c)
 	if late {
 		t.Logf("seed %d: not compared, this machine is too slow", c.Seed)
 	}
@@ -98,8 +125,9 @@ func (tb *table) judge(t *testing.T, c *Conversation) {
 		return
 	}
 	shortest := how
-	c = shrink(c, tries, func(c *Conversation) bool {
-		how, _ := tb.play(c)
+	c.Steps = c.Steps[:steps]
+	c = shrink(c, shrinking, func(c *Conversation) bool {
+		how, _, _ := tb.play(c)
 		if how != "" {
 			shortest = how
 		}
@@ -118,19 +146,21 @@ func TestSluiceAsMosquitto(t *testing.T) {
 	}
 	var (
 		began  = time.Now()
-		base   = rand.Uint64N(1 << 32)
+		base   = rand.Uint64N(1<<32) * timedOne
 		next   atomic.Uint64
 		people sync.WaitGroup
 	)
-	for range talks {
+	next.Store(base + talks*timedOne/2)
+	for i := range uint64(talks) {
 		people.Go(func() {
-			for !t.Failed() {
-				c := conversation(base + next.Add(1))
+			// Those that wait come first: they need the time.
+			for seed := base + i*timedOne/2; !t.Failed(); seed = next.Add(1) {
+				c := conversation(seed)
 				left := *duration - time.Since(began)
 				if left < 0 {
 					return
 				}
-				if c.waits() && left < pause {
+				if c.waits() && left < pause || c.delays() && len(tb.apart) == 0 {
 					continue
 				}
 				tb.judge(t, c)

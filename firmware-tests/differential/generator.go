@@ -116,7 +116,7 @@ func (g *generator) connect(who int, v5 bool) step {
 	if s.will != nil {
 		s.will.decor = g.decor()
 		if g.one(2) {
-			s.will.delay = g.interval()
+			s.will.delay = pick(*g, long, g.interval())
 		}
 	}
 	return s

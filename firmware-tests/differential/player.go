@@ -13,9 +13,10 @@ import (
 
 const (
 	patience = 30 * time.Second // for what must come
-	pause    = 3100 * time.Millisecond
-	// haste is how long a conversation may go on between two waits if something short
-	// is not to be over before. Mosquitto counts whole seconds.
+	// pause is more than the short interval, and haste, which is how long a conversation
+	// may go on between two waits, is less. Mosquitto counts whole seconds: what has two
+	// is over after one at the least, and three at the most.
+	pause = 4200 * time.Millisecond
 	haste = 900 * time.Millisecond
 )
 
@@ -67,6 +68,7 @@ type actor struct {
 	withhold withheld
 	held     [][]byte // acknowledgements, the oldest first
 	lastID   uint16
+	came     map[uint16][2]string // topic and payload of messages, by packet identifier
 }
 
 // line is one connection.
@@ -76,7 +78,6 @@ type line struct {
 	version byte
 	out     []byte
 	aliases map[uint32]string
-	came    map[uint16][2]string // topic and payload of messages, by packet identifier
 }
 
 // transcript is what came to all clients, by steps.
@@ -90,7 +91,7 @@ type transcript struct {
 func play(c *Conversation, addr, prefix string, slots chan struct{}) (t *transcript, err error) {
 	p := &player{addr: addr, prefix: prefix, slots: slots}
 	for _, v := range c.Versions {
-		p.actors = append(p.actors, &actor{version: v})
+		p.actors = append(p.actors, &actor{version: v, came: map[uint16][2]string{}})
 	}
 	slots <- struct{}{}
 	defer func() { <-slots }()
@@ -195,7 +196,7 @@ func (p *player) take(who int, r *wire.Read) {
 	case wire.PUBLISH:
 		p.message(a, r, &e)
 	case wire.PUBREL:
-		e.topic, e.text = l.came[r.ID][0], l.came[r.ID][1]
+		e.topic, e.text = a.came[r.ID][0], a.came[r.ID][1]
 		a.answer(second, wire.Ack(wire.PUBCOMP, r.ID))
 	case wire.PUBREC:
 		if r.Code() < 0x80 {
@@ -231,7 +232,7 @@ func (p *player) message(a *actor, r *wire.Read, e *event) {
 	}
 	slices.Sort(e.ids)
 	if r.QoS > 0 {
-		l.came[r.ID] = [2]string{e.topic, e.text}
+		a.came[r.ID] = [2]string{e.topic, e.text}
 	}
 	switch r.QoS {
 	case 1:
@@ -255,7 +256,7 @@ func (p *player) dial(version byte) *line {
 	if err != nil {
 		fail("connect: %w", err)
 	}
-	return &line{nc: nc, in: bufio.NewReader(nc), version: version, aliases: map[uint32]string{}, came: map[uint16][2]string{}}
+	return &line{nc: nc, in: bufio.NewReader(nc), version: version, aliases: map[uint32]string{}}
 }
 
 func (l *line) queue(packet []byte) { l.out = append(l.out, packet...) }
@@ -496,11 +497,11 @@ func (s leave) play(p *player) {
 
 func (s drop) play(p *player) { p.cut(s.who) }
 
-// cut ends a connection so that it is known when the broker has noticed.
+// cut has the broker end a connection, by a packet of type 0. If the client just
+// closed, nobody would know when the broker has noticed: Sluice closes its side before
+// it publishes the will.
 func (p *player) cut(who int) {
-	if l := p.actors[who].line; l != nil {
-		_ = l.nc.(*net.TCPConn).CloseWrite() // it may have ended by itself
-	}
+	p.say(who, func(*actor) []byte { return wire.Packet(0) })
 	p.finish(who)
 }
 

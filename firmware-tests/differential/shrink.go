@@ -1,12 +1,14 @@
 package differential
 
-// shrink removes steps as long as differs holds. differs is asked at most tries times.
-func shrink(c *Conversation, tries int, differs func(*Conversation) bool) *Conversation {
+import "time"
+
+// shrink removes steps as long as differs holds, and as long as there is time.
+func shrink(c *Conversation, limit time.Duration, differs func(*Conversation) bool) *Conversation {
+	began := time.Now()
 	for size := len(c.Steps) / 2; size > 0; {
 		removed := false
-		for at := 0; at < len(c.Steps) && tries > 0; {
+		for at := 0; at < len(c.Steps) && time.Since(began) < limit; {
 			shorter := without(c, at, size)
-			tries--
 			if differs(shorter) {
 				c, removed = shorter, true
 				continue

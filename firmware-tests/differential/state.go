@@ -11,6 +11,7 @@ import (
 type state struct {
 	versions []byte
 	clients  []client
+	brief    bool // there are messages with the short expiry
 }
 
 // client is one client of a state.
@@ -28,6 +29,8 @@ type session struct {
 	expiry   uint32
 	subs     []filter
 	overlaps bool // had subscriptions that overlap
+	withheld bool // acknowledgements were withheld
+	mixed    bool // so were those of retained messages, which come in any order
 }
 
 func newState(c *Conversation) *state {
@@ -47,6 +50,9 @@ func (s connect) take(st *state) bool {
 	if c.here && c.hasWill && (c.as.will.delay > 0 || !s.clean && old.expiry > 0) {
 		return false // Mosquitto 2.0.11 forgets wills when sessions are taken over [MQTT-3.1.2-8]
 	}
+	if s.receiveMax > 0 && s.maxPacket > 0 {
+		return false // Mosquitto 2.0.11 counts messages as in flight that are too large to be sent [MQTT-3.1.2-25]
+	}
 	if c.pending && s.clean {
 		return false // and those that wait when the session ends, section 3.1.3.2.2
 	}
@@ -59,10 +65,17 @@ func (s connect) take(st *state) bool {
 	if s.receiveMax > 0 && (old.overlaps || old.inGroup()) {
 		return false // how many copies fill the window is free
 	}
+	if s.receiveMax > 0 && old.withheld {
+		return false // Mosquitto 2.0.11 sends more, if more were in flight before [MQTT-3.3.4-9]
+	}
 	if old.inGroup() && s.expiry > 0 && st.members(old.group()) > 1 {
 		return false
 	}
+	if s.will != nil && !st.expire(s.will.decor) {
+		return false
+	}
 	old.expiry = s.expiry
+	old.withheld = old.withheld || c.withhold != nothing
 	*c = client{here: true, as: s, hasWill: s.will != nil, aliases: map[uint16]string{}, withhold: c.withhold, session: old}
 	return true
 }
@@ -123,6 +136,7 @@ func (s subscribe) take(st *state) bool {
 		}
 	}
 	c.session.subs = subs
+	c.session.mixed = c.session.mixed || c.withhold != nothing
 	for i, f := range subs {
 		for _, g := range subs[:i] {
 			c.session.overlaps = c.session.overlaps || overlap(f.name, g.name)
@@ -182,6 +196,16 @@ func overlapLevels(f, g []string) bool {
 	return false
 }
 
+// wants says whether a subscription matches a topic.
+func (s *session) wants(topic string) bool {
+	return slices.ContainsFunc(s.subs, func(f filter) bool {
+		if shared(f.name) {
+			return strings.HasPrefix(topic, "grp/")
+		}
+		return overlap(f.name, topic)
+	})
+}
+
 func (s unsubscribe) take(st *state) bool {
 	c := &st.clients[s.who]
 	if !c.here {
@@ -200,8 +224,13 @@ func (s publish) take(st *state) bool {
 		return false
 	case s.again && (s.qos == 0 || s.alias > 0 || c.hasWill || c.session.expiry == 0):
 		return false
+	case s.again && c.session.wants(s.topic):
+		return false // what came on the connection that is lost is free: at QoS 2 it is routed on PUBLISH or on PUBREL, section 4.3.3
 	case s.retain && strings.HasPrefix(s.topic, "grp/"):
 		return false // Mosquitto 2.0.11 sends retained messages to new shared subscriptions, section 4.8.2
+	}
+	if !st.expire(s.decor) {
+		return false
 	}
 	if s.alias > 0 {
 		c.aliases[s.alias] = s.topic
@@ -212,17 +241,42 @@ func (s publish) take(st *state) bool {
 	return true
 }
 
+// expire has a message made that may expire, if that is settled. Whether one that was sent and not
+// acknowledged is sent again when it has expired is not settled: [MQTT-3.3.2-5] and
+// [MQTT-4.4.0-1] have a word each. So those that will expire are acknowledged at once.
+func (st *state) expire(d decor) bool {
+	if d.expiry != short {
+		return true
+	}
+	for _, c := range st.clients {
+		if c.withhold != nothing {
+			return false
+		}
+	}
+	st.brief = true
+	return true
+}
+
 func (s hold) take(st *state) bool {
 	c := &st.clients[s.who]
 	if s.what == c.withhold || c.session != nil && c.session.inGroup() && st.members(c.session.group()) > 1 {
 		return false
 	}
+	if s.what != nothing && st.brief {
+		return false // see expire
+	}
 	c.withhold = s.what
+	if c.session != nil && s.what != nothing {
+		c.session.withheld = true
+	}
 	return true
 }
 
 func (s acknowledge) take(st *state) bool {
 	c := &st.clients[s.who]
+	if !s.all && c.session != nil && (c.session.mixed || c.session.overlaps && st.versions[s.who] == wire.V5) {
+		return false // which is the oldest is free
+	}
 	return c.here && c.withhold != nothing
 }
 
