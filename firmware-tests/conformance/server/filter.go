@@ -115,7 +115,7 @@ func plusMatches(t *suite.T) {
 // dollarTopics come from an upstream, since devices may be kept from publishing to
 // them. Filters that begin with a wildcard do not match.
 func dollarTopics(t *suite.T) {
-	addr, up := bridged(t, "$conform/#,plain/#")
+	addr, up := t.Upstream("$conform/#,plain/#")
 	wide := t.Dial(addr).Accepted(t.CONNECT())
 	wide.Subscribe(0, "#", "+/x", "+/#")
 	narrow := t.Dial(addr).Accepted(t.CONNECT())

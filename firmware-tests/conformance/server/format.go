@@ -1,12 +1,9 @@
 package server
 
 import (
-	"net"
 	"slices"
-	"time"
 
 	"sluice/firmware-tests/conformance/suite"
-	"sluice/firmware-tests/rig"
 	"sluice/firmware-tests/wire"
 )
 
@@ -628,45 +625,10 @@ func noExtensionIsNeeded(t *suite.T) {
 	c.Leave()
 }
 
-// bridged starts a gateway with a bridge that brings topics down, and accepts that
-// bridge as its upstream. Both ends are in the version of the test.
-func bridged(t *suite.T, down string) (gateway string, up *suite.Conn) {
-	t.Need(t.Target.Gateway, "gateway to start")
-	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	g, err := rig.NewGateway(t.Dir(), "SLUICE_BRIDGE_0_URL=mqtt://"+ln.Addr().String(), "SLUICE_BRIDGE_0_DOWN="+down, "SLUICE_BRIDGE_0_UP=up/# 1")
-	if err == nil {
-		err = g.Start()
-	}
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(g.Kill)
-	for {
-		ln.SetDeadline(time.Now().Add(suite.Patience))
-		nc, err := ln.Accept()
-		if err != nil {
-			t.Fatalf("the bridge does not connect: %v", err)
-		}
-		up = t.Serve(nc)
-		if up.WantConnect().Connect.Version == t.Version {
-			break
-		}
-		up.Send([]byte{wire.CONNACK << 4, 2, 0, 1}) // try the older one
-	}
-	up.Send(wire.Packet(wire.CONNACK<<4, uint16(0), noProps(t)))
-	p := up.Want(wire.SUBSCRIBE)
-	up.Send(wire.Packet(wire.SUBACK<<4, p.ID, noProps(t), make([]byte, len(p.Subscribes))))
-	return g.Addr, up
-}
-
 // gatewayThatConnectsOut is a server for its clients and a client for its upstream, at
 // the same time. What binds it as a client has tests of its own.
 func gatewayThatConnectsOut(t *suite.T) {
-	addr, up := bridged(t, "down/#")
+	addr, up := t.Upstream("down/#")
 	c := t.Dial(addr).Accepted(t.CONNECT())
 	c.Subscribe(0, "down/+")
 	up.Send(wire.Publish{Topic: "down/a", Payload: "1"}.Bytes(t.Version))
