@@ -118,6 +118,11 @@ func (t *target) credentials(p *codec.Connect) error {
 		}
 		t.password = strings.TrimRight(string(text), "\r\n")
 	}
+	for _, one := range []struct{ flag, text string }{{"-i", t.clientID}, {"-u", t.username}} {
+		if err := codec.ValidString([]byte(one.text)); err != nil {
+			return usage("%s: %s", one.flag, err.Text)
+		}
+	}
 	if t.username != "" {
 		p.Username = []byte(t.username)
 	}
@@ -141,16 +146,22 @@ type client struct {
 	close   func()        // hangs up; further calls do nothing
 
 	// What the server said of itself, set once by login.
+	keepAlive         time.Duration // as the server will have it
 	receiveMaximum    uint16
 	maximumPacketSize uint32
 	maximumQoS        byte
+	noRetain          bool
+	noWildcard        bool
+	noShared          bool
 
 	// Owned by the goroutine that receives.
-	dec codec.Decoder
-	in  []byte // read
-	at  int    // decoded so far
+	accepted bool // by CONNACK
+	dec      codec.Decoder
+	in       []byte // read
+	at       int    // decoded so far
 
-	mu sync.Mutex // held while writing
+	mu   sync.Mutex // held while writing
+	left bool       // guarded by mu: DISCONNECT is sent
 }
 
 // connect dials t and logs in by p.
@@ -182,7 +193,7 @@ func (t *target) connect(ctx context.Context, p *codec.Connect) (*client, error)
 		}
 		return nil, err
 	}
-	go c.ping(time.Duration(p.KeepAlive) * time.Second * 3 / 4)
+	go c.ping(c.keepAlive * 3 / 4)
 	return c, nil
 }
 
@@ -190,16 +201,22 @@ func newClient(wire io.ReadWriteCloser, p *codec.Connect) *client {
 	c := &client{
 		wire:    wire,
 		version: p.Version,
-		quiet:   cmp.Or(time.Duration(p.KeepAlive)*time.Second*3/2, math.MaxInt64),
 		done:    make(chan struct{}),
 		dec:     codec.Decoder{FromServer: true},
 	}
+	c.keepUp(p.KeepAlive)
 	c.close = sync.OnceFunc(func() {
 		close(c.done)
 		wire.Close()
 	})
 	c.alive = time.AfterFunc(c.quiet, c.close)
 	return c
+}
+
+// keepUp takes a keep-alive, in seconds.
+func (c *client) keepUp(seconds uint16) {
+	c.keepAlive = time.Duration(seconds) * time.Second
+	c.quiet = cmp.Or(c.keepAlive*3/2, math.MaxInt64)
 }
 
 func dial(ctx context.Context, u *url.URL, conf *tls.Config) (io.ReadWriteCloser, error) {
@@ -229,10 +246,18 @@ func (c *client) login(p *codec.Connect) error {
 		return fmt.Errorf("the server does not speak MQTT %s: try another -V", (*versionFlag)(&p.Version))
 	case ack.Code >= 0x80:
 		return refused("the connection", ack.Code, ack.ReasonString)
+	case ack.SessionPresent && p.CleanStart: // [MQTT-3.2.2-4]
+		return errors.New("the server goes on with a session that was to be new")
+	}
+	c.accepted = true
+	if ack.HasServerKeepAlive { // [MQTT-3.2.2-21]
+		c.keepUp(ack.ServerKeepAlive)
+		c.alive.Reset(c.quiet)
 	}
 	c.receiveMaximum = cmp.Or(ack.ReceiveMaximum, 65535)
 	c.maximumPacketSize = cmp.Or(ack.MaximumPacketSize, 268435460)
 	c.maximumQoS = ack.MaximumQoS
+	c.noRetain, c.noWildcard, c.noShared = ack.NoRetain, ack.NoWildcard, ack.NoShared
 	return nil
 }
 
@@ -270,6 +295,9 @@ func (c *client) send(p codec.Packet) error {
 func (c *client) sendBytes(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.left {
+		return net.ErrClosed
+	}
 	_, err := c.wire.Write(b)
 	return err
 }
@@ -288,22 +316,47 @@ func (c *client) receive() (codec.Packet, error) {
 	}
 }
 
-// decode returns the next packet of what has been read, nil if there is none.
+// decode returns the next packet of what has been read, nil if there is none. A
+// server that breaks a rule is left, with the reason.
 func (c *client) decode() (codec.Packet, error) {
 	p, n, err := c.dec.Next(c.in[c.at:], c.version, 0)
 	c.at += n
-	if err != nil {
-		return p, err
+	if err == nil {
+		err = c.expected(p)
 	}
-	switch p := p.(type) {
-	case *codec.Disconnect:
-		return nil, refused("to go on", p.Code, p.ReasonString)
-	case *codec.Auth: // [MQTT-4.12.0-6]
-		c.send(&codec.Disconnect{Code: codec.ProtocolError})
-		c.close() // nothing may come after it [MQTT-3.14.4-1]
-		return nil, errors.New("the server sends AUTH, for which nobody asked")
+	var broken *codec.Error
+	if errors.As(err, &broken) {
+		c.leave(broken.Code)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+var (
+	errSecondConnack = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-3.2.0-2", Text: "the server sends a second CONNACK"}
+	errAuth          = &codec.Error{Code: codec.ProtocolError, Clause: "MQTT-4.12.0-6", Text: "the server sends AUTH, for which nobody asked"}
+	errAlias         = &codec.Error{Code: codec.TopicAliasInvalid, Clause: "MQTT-3.1.2-26", Text: "the server sends a topic alias, which nobody granted"}
+)
+
+// expected is an error for a packet that there is no reason to send.
+func (c *client) expected(p codec.Packet) error {
+	switch p := p.(type) {
+	case *codec.Disconnect:
+		return refused("to go on", p.Code, p.ReasonString)
+	case *codec.Connack:
+		if c.accepted {
+			return errSecondConnack
+		}
+	case *codec.Auth:
+		return errAuth
+	case *codec.Publish:
+		if p.TopicAlias != 0 {
+			return errAlias
+		}
+	}
+	return nil
 }
 
 // fill reads what has come. A server that is silent for longer than it may be
@@ -322,8 +375,17 @@ func (c *client) fill() error {
 }
 
 // disconnect takes leave of the server.
-func (c *client) disconnect() {
-	c.send(&codec.Disconnect{})
+func (c *client) disconnect() { c.leave(codec.NormalDisconnection) }
+
+// leave tells the server why and hangs up; further calls do nothing, and nothing more
+// is sent [MQTT-3.14.4-1]. Before MQTT 5 there is no word for an error.
+func (c *client) leave(code codec.ReasonCode) {
+	c.mu.Lock()
+	if !c.left && (c.version == codec.V5 || code < 0x80) {
+		c.wire.Write((&codec.Disconnect{Code: code}).Append(nil, c.version))
+	}
+	c.left = true
+	c.mu.Unlock()
 	c.alive.Stop()
 	c.close()
 }

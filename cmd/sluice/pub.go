@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sluice/codec"
@@ -119,16 +120,43 @@ func publishAll(ctx context.Context, to *target, m codec.Message, payloads iter.
 	defer c.disconnect()
 	p := newPublisher(c, time.Duration(to.timeout))
 	go p.receive()
-	for one := range payloads {
-		m.Payload = one.bytes
-		if one.err != nil {
-			return one.err
-		}
-		if err := p.publish(ctx, &m); err != nil {
-			return err
+	next := p.read(payloads)
+	for {
+		select {
+		case one, more := <-next:
+			if !more {
+				return p.settle(ctx)
+			}
+			m.Payload = one.bytes
+			if one.err != nil {
+				return one.err
+			}
+			if err := p.publish(ctx, &m); err != nil {
+				return err
+			}
+		case <-p.ended:
+			return p.lost(p.err)
+		case <-ctx.Done():
+			return errors.New("interrupted")
 		}
 	}
-	return p.settle(ctx)
+}
+
+// read reads ahead, so that waiting for input keeps nobody from seeing the end of the
+// connection. It stops when the connection is closed, as far as the input lets it.
+func (p *publisher) read(payloads iter.Seq[payload]) <-chan payload {
+	next := make(chan payload)
+	go func() {
+		defer close(next)
+		for one := range payloads {
+			select {
+			case next <- one:
+			case <-p.client.done:
+				return
+			}
+		}
+	}()
+	return next
 }
 
 // window is how many messages pub has under way at most.
@@ -140,6 +168,7 @@ type publisher struct {
 	client  *client
 	timeout time.Duration // to wait for an acknowledgement
 	free    chan uint16   // packet identifiers
+	inUse   []atomic.Bool // by packet identifier
 	ponged  chan struct{}
 	ended   chan struct{} // closed when receive returns
 
@@ -160,54 +189,84 @@ func newPublisher(c *client, timeout time.Duration) *publisher {
 	for id := range cap(p.free) {
 		p.free <- uint16(id + 1)
 	}
+	p.inUse = make([]atomic.Bool, cap(p.free)+1)
 	return p
 }
 
-// receive takes acknowledgements until the connection ends.
+// receive takes acknowledgements until the connection ends, and hangs up then.
 func (p *publisher) receive() {
 	defer close(p.ended)
+	defer p.client.disconnect()
 	for {
 		packet, err := p.client.receive()
 		if err != nil {
 			p.err = err
 			return
 		}
-		switch a := packet.(type) {
-		case *codec.Puback:
-			p.done(a.ID, a.Code, a.ReasonString)
-		case *codec.Pubrec:
-			if a.Code >= 0x80 {
-				p.done(a.ID, a.Code, a.ReasonString)
-			} else {
-				p.client.send(&codec.Pubrel{ID: a.ID})
-			}
-		case *codec.Pubcomp:
-			p.done(a.ID, a.Code, a.ReasonString)
-		case *codec.Pingresp:
-			select {
-			case p.ponged <- struct{}{}:
-			default:
-			}
-		}
+		p.take(packet)
 	}
 }
 
+func (p *publisher) take(packet codec.Packet) {
+	switch a := packet.(type) {
+	case *codec.Puback:
+		p.done(a.ID, a.Code, a.ReasonString)
+	case *codec.Pubrec:
+		if a.Code >= 0x80 {
+			p.done(a.ID, a.Code, a.ReasonString)
+			return
+		}
+		release := codec.Pubrel{ID: a.ID}
+		if !p.uses(a.ID) {
+			release.Code = codec.PacketIdentifierNotFound
+		}
+		p.client.send(&release)
+	case *codec.Pubcomp:
+		p.done(a.ID, a.Code, a.ReasonString)
+	case *codec.Pingresp:
+		select {
+		case p.ponged <- struct{}{}:
+		default:
+		}
+
+	// Nobody asked for messages, but they have to be answered [MQTT-4.5.0-2].
+	case *codec.Publish:
+		switch a.QoS {
+		case 1:
+			p.client.send(&codec.Puback{ID: a.ID})
+		case 2:
+			p.client.send(&codec.Pubrec{ID: a.ID})
+		}
+	case *codec.Pubrel:
+		p.client.send(&codec.Pubcomp{ID: a.ID})
+	}
+}
+
+// uses reports whether a message is under way under this identifier.
+func (p *publisher) uses(id uint16) bool { return int(id) < len(p.inUse) && p.inUse[id].Load() }
+
+// done ends the message under an identifier. One that is not in use has been
+// acknowledged before, or never was.
 func (p *publisher) done(id uint16, code codec.ReasonCode, reason []byte) {
+	if !p.uses(id) {
+		return
+	}
 	if code >= 0x80 {
 		if p.refused++; p.first == nil {
 			p.first = refused("the message", code, reason)
 		}
 	}
-	select {
-	case p.free <- id:
-	default: // acknowledged twice
-	}
+	p.inUse[id].Store(false)
+	p.free <- id
 }
 
 // publish sends m as soon as there is a packet identifier for it.
 func (p *publisher) publish(ctx context.Context, m *codec.Message) error {
 	if m.QoS > p.client.maximumQoS {
 		return fmt.Errorf("the server takes QoS %d at most", p.client.maximumQoS)
+	}
+	if m.Retain && p.client.noRetain { // [MQTT-3.2.2-14]
+		return errors.New("the server retains no messages")
 	}
 	packet := codec.Publish{Message: *m}
 	if m.QoS > 0 {
@@ -216,6 +275,7 @@ func (p *publisher) publish(ctx context.Context, m *codec.Message) error {
 			return err
 		}
 		packet.ID = id
+		p.inUse[id].Store(true)
 	}
 	b := packet.Append(nil, p.client.version)
 	if len(b) > int(p.client.maximumPacketSize) {
@@ -298,6 +358,11 @@ func (u *userFlag) Set(text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok {
 		return errors.New("a user property is written name=value")
+	}
+	for _, half := range []string{name, value} {
+		if err := codec.ValidString([]byte(half)); err != nil {
+			return errors.New(err.Text)
+		}
 	}
 	*u = append(*u, codec.UserProperty{Name: []byte(name), Value: []byte(value)})
 	return nil

@@ -22,7 +22,7 @@ func (c *command) sub(ctx context.Context) error {
 	if err := to.flags(f, c.environ); err != nil {
 		return err
 	}
-	s := subscriber{out: bufio.NewWriter(c.stdout)}
+	s := subscriber{held: make(map[uint16]bool), out: bufio.NewWriter(c.stdout)}
 	var filters listFlag
 	var qos qosFlag
 	wait := secondsFlag(0)
@@ -46,7 +46,7 @@ func (c *command) sub(ctx context.Context) error {
 		return usage("-retained is of MQTT 5")
 	case len(filters) == 0:
 		return usage("name a topic filter: -t")
-	case s.session && !isSet(f, "i"):
+	case s.session && (!isSet(f, "i") || to.clientID == ""): // [MQTT-3.1.3-7] of 3.1.1
 		return usage("a session that lasts belongs to a client identifier: -c needs -i")
 	}
 	for _, filter := range filters {
@@ -78,6 +78,7 @@ type subscriber struct {
 	session       bool   // is to last
 
 	printed uint64
+	held    map[uint16]bool // QoS 2 messages that are printed and not released
 	out     *bufio.Writer
 	acks    []byte // of what is printed but perhaps still in out
 }
@@ -94,7 +95,7 @@ func (s *subscriber) run(ctx context.Context, to *target) error {
 	defer s.client.disconnect()
 	stop := context.AfterFunc(ctx, s.client.disconnect)
 	defer stop()
-	if err := s.client.send(&codec.Subscribe{ID: 1, Subscriptions: s.subscriptions}); err != nil {
+	if err := s.subscribe(); err != nil {
 		return err
 	}
 	err = s.receive()
@@ -107,6 +108,32 @@ func (s *subscriber) run(ctx context.Context, to *target) error {
 		return &failure{exitTimeout, fmt.Errorf("%d of %d messages came within the time", s.printed, s.count)}
 	}
 	return errors.New("interrupted")
+}
+
+// subscribeID is the packet identifier of the one SUBSCRIBE.
+const subscribeID = 1
+
+func (s *subscriber) subscribe() error {
+	c := s.client
+	for i := range s.subscriptions {
+		filter := s.subscriptions[i].Filter
+		_, inner, shared := codec.SplitShare(filter)
+		if !shared {
+			inner = filter
+		}
+		switch {
+		case shared && c.noShared:
+			return fmt.Errorf("the server has no shared subscriptions: %s", filter)
+		case c.noWildcard && codec.HasWildcard(inner):
+			return fmt.Errorf("the server takes no wildcards: %s", filter)
+		}
+	}
+	p := codec.Subscribe{ID: subscribeID, Subscriptions: s.subscriptions}
+	b := p.Append(nil, c.version)
+	if len(b) > int(c.maximumPacketSize) { // [MQTT-3.2.2-15]
+		return fmt.Errorf("the topic filters make a packet of %d bytes, and the server takes %d", len(b), c.maximumPacketSize)
+	}
+	return c.sendBytes(b)
 }
 
 // receive prints until there are enough messages or the connection ends.
@@ -137,23 +164,37 @@ func (s *subscriber) take(p codec.Packet) error {
 	switch p := p.(type) {
 	case *codec.Suback:
 		for i, code := range p.Codes {
-			if code >= 0x80 && i < len(s.subscriptions) {
+			if p.ID == subscribeID && code >= 0x80 && i < len(s.subscriptions) {
 				return refused("to subscribe to "+string(s.subscriptions[i].Filter), code, p.ReasonString)
 			}
 		}
 	case *codec.Publish:
-		s.printed++
-		switch v := s.client.version; p.QoS {
-		case 1:
-			s.acks = (&codec.Puback{ID: p.ID}).Append(s.acks, v)
-		case 2:
-			s.acks = (&codec.Pubrec{ID: p.ID}).Append(s.acks, v)
-		}
-		return s.print(p)
+		return s.takeMessage(p)
 	case *codec.Pubrel:
-		s.acks = (&codec.Pubcomp{ID: p.ID}).Append(s.acks, s.client.version)
+		answer := codec.Pubcomp{ID: p.ID}
+		if !s.held[p.ID] {
+			answer.Code = codec.PacketIdentifierNotFound
+		}
+		delete(s.held, p.ID)
+		s.acks = answer.Append(s.acks, s.client.version)
 	}
 	return nil
+}
+
+func (s *subscriber) takeMessage(p *codec.Publish) error {
+	again := p.QoS == 2 && s.held[p.ID] // [MQTT-4.3.3-10]
+	switch v := s.client.version; p.QoS {
+	case 1:
+		s.acks = (&codec.Puback{ID: p.ID}).Append(s.acks, v)
+	case 2:
+		s.held[p.ID] = true
+		s.acks = (&codec.Pubrec{ID: p.ID}).Append(s.acks, v)
+	}
+	if again {
+		return nil
+	}
+	s.printed++
+	return s.print(p)
 }
 
 // flush writes what is printed, and only then acknowledges it.
