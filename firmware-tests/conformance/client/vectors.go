@@ -1,0 +1,207 @@
+package client
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sluice/firmware-tests/conformance/suite"
+	"sluice/firmware-tests/rig"
+	"sluice/firmware-tests/wire"
+)
+
+// A vector is a packet of the golden vectors that a server may want to send.
+type vector struct {
+	name    string
+	packet  []byte
+	verdict string // valid, malformed, protocol-error
+}
+
+// vectors are the packets of servers in the version of the test that keep may choose
+// from.
+func vectors(t *suite.T, keep func(v vector) bool) (chosen []vector) {
+	version := "3.1.1"
+	if t.V5() {
+		version = "5.0"
+	}
+	f, err := os.Open(filepath.Join(rig.Root(), "codec", "testdata", "vectors.tsv"))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		row := strings.Split(lines.Text(), "\t")
+		if row[1] != version || !strings.HasPrefix(row[4], "[S>C]") && !strings.HasPrefix(row[4], "[C<>S]") {
+			continue
+		}
+		packet, err := hex.DecodeString(row[2])
+		if err != nil {
+			t.Fatalf("%s: %v", row[0], err)
+		}
+		if v := (vector{row[0], packet, row[3]}); keep(v) {
+			chosen = append(chosen, v)
+		}
+	}
+	if len(chosen) == 0 {
+		t.Fatalf("no vectors")
+	}
+	return chosen
+}
+
+func (v vector) kind() byte { return v.packet[0] >> 4 }
+func (v vector) bad() bool  { return v.verdict != "valid" }
+
+// unexpected are good packets that no client of ours asked for: an alias, a challenge.
+var unexpected = map[string][]byte{"5-publish-alias-use": {0x94, 0x82}, "5-auth-continue": {0x82}}
+
+// codes are the reasons with which a client may leave.
+func (v vector) codes() []byte {
+	switch {
+	case strings.HasPrefix(v.name, "311-"):
+		return []byte{0} // there are none
+	case unexpected[v.name] != nil:
+		return unexpected[v.name]
+	case v.name == "5-publish-alias-0":
+		return []byte{0x94}
+	case v.name == "5-publish-alias-unset":
+		return []byte{0x82, 0x94}
+	case strings.Contains(v.name, "-pfi-2"):
+		return []byte{0x82, 0x99}
+	case strings.Contains(v.name, "wildcard"), strings.Contains(v.name, "-plus"), strings.Contains(v.name, "-hash"):
+		return []byte{0x82, 0x90}
+	case v.verdict == "malformed":
+		return []byte{0x81}
+	}
+	return []byte{0x82}
+}
+
+// breaking are the packets that end an accepted connection.
+func breaking(v vector) bool {
+	return v.kind() != wire.CONNACK && (v.bad() || unexpected[v.name] != nil)
+}
+
+// commands are those that stay connected.
+var commands = [][]string{{"pub", "-t", "up/1", "-l", "-q", "1"}, {"sub", "-t", "down/#", "-q", "2"}}
+
+// leavesOnBadPackets sends them to pub and sub.
+func leavesOnBadPackets(t *suite.T) {
+	for _, v := range vectors(t, breaking) {
+		for _, args := range commands {
+			s := listen(t)
+			cmd := s.command(args...)
+			c := s.welcome(false)
+			c.Send(v.packet)
+			t.Step("%s to %s", v.name, args[0])
+			s.ends(c, v.codes()...)
+			cmd.wantExit(exitRefused)
+		}
+	}
+}
+
+// bridgeLosesNothingToBadPackets has a bridge for each, all of one gateway. While a
+// message is under way the packet comes; the message is there again on the next
+// connection, and the one behind it.
+func bridgeLosesNothingToBadPackets(t *suite.T) {
+	list := vectors(t, breaking)
+	servers, g := bridges(t, len(list))
+	device := (&bridge{servers[0], g}).device()
+	ids := make([]uint16, len(list))
+	for i, v := range list {
+		t.Step("%s to the bridge", v.name)
+		c := servers[i].welcome(false)
+		topic := fmt.Sprintf("up/%d", i)
+		device.Publish(wire.Publish{Topic: topic, Payload: "a", QoS: 1})
+		ids[i] = c.WantPublish(topic, "a").ID
+		c.Send(v.packet)
+		servers[i].ends(c, v.codes()...)
+	}
+	for i, v := range list {
+		t.Step("after %s to the bridge", v.name)
+		c := servers[i].welcome(true)
+		topic := fmt.Sprintf("up/%d", i)
+		p := c.WantPublish(topic, "a")
+		if p.ID != ids[i] || !p.Dup {
+			t.Fatalf("%v, want it again as %d with DUP", p, ids[i])
+		}
+		c.Send(wire.Ack(wire.PUBACK, p.ID))
+		device.Publish(wire.Publish{Topic: topic, Payload: "b", QoS: 1})
+		c.WantPublish(topic, "b")
+	}
+}
+
+// bridges starts a gateway with n bridges, each to a server of its own: bridge i
+// carries up/i up.
+func bridges(t *suite.T, n int) (servers []*server, g *rig.Gateway) {
+	var env []string
+	for i := range n {
+		s := listen(t)
+		servers = append(servers, s)
+		prefix := fmt.Sprintf("SLUICE_BRIDGE_%d_", i)
+		env = append(env, prefix+"URL=mqtt://"+s.addr(), prefix+fmt.Sprintf("UP=up/%d", i))
+	}
+	return servers, startGateway(t, env...)
+}
+
+// leavesOnBadConnack: the bridge tries again, the commands give up.
+func leavesOnBadConnack(t *suite.T) {
+	list := vectors(t, func(v vector) bool { return v.kind() == wire.CONNACK && v.bad() })
+	servers, g := bridges(t, len(list))
+	for i, v := range list {
+		t.Step("%s to the bridge", v.name)
+		c, _ := servers[i].connect()
+		c.Send(v.packet)
+		c.WantClosed(v.codes()...)
+	}
+	device := (&bridge{servers[0], g}).device()
+	for i, v := range list {
+		t.Step("after %s to the bridge", v.name)
+		if v.name == "5-connack-no-proplen" {
+			continue // is that of 3.1.1, which the bridge speaks then
+		}
+		c := servers[i].welcome(false)
+		topic := fmt.Sprintf("up/%d", i)
+		device.Publish(wire.Publish{Topic: topic, Payload: "a", QoS: 1})
+		c.WantPublish(topic, "a")
+	}
+	for _, v := range list {
+		for _, args := range commands {
+			t.Step("%s to %s", v.name, args[0])
+			s := listen(t)
+			cmd := s.command(args...)
+			c, _ := s.connect()
+			c.Send(v.packet)
+			c.WantClosed(v.codes()...)
+			cmd.wantExit(exitRefused)
+		}
+	}
+}
+
+// goesOnAfterGoodPackets: whatever a server may say, wanted or not.
+func goesOnAfterGoodPackets(t *suite.T) {
+	ends := []byte{wire.CONNACK, wire.DISCONNECT, wire.AUTH}
+	list := vectors(t, func(v vector) bool { return !v.bad() && !slices.Contains(ends, v.kind()) && unexpected[v.name] == nil })
+	for _, r := range receivers(t) {
+		for _, v := range list {
+			t.Step("%s", v.name)
+			if v.name == "5-puback-reason" || v.name == "5-puback-props" || v.name == "5-pubrec-props" {
+				continue // quota exceeded, upon which the bridge makes a pause
+			}
+			r.conn.Send(v.packet)
+			r.passes()
+		}
+	}
+	for _, v := range list {
+		t.Step("%s to pub", v.name)
+		s := listen(t)
+		pub := s.command("pub", "-t", "up/1", "-l")
+		c := s.welcome(false)
+		c.Send(v.packet)
+		pub.say("a")
+		for p := c.Next(); p.Type != wire.PUBLISH; p = c.Next() {
+		}
+	}
+}
