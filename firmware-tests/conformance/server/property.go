@@ -13,6 +13,7 @@ import (
 var properties = []suite.Test{
 	{V5: "3.3.2-4 3.3.2-15 3.3.2-16 3.3.2-17 3.3.2-18 3.3.2-20", Run: propertiesArePassedOn},
 	{V5: "3.3.2-4 RULE-3.3.2-A", Run: absentPropertiesStayAbsent},
+	{V5: "3.3.2-16 3.3.2-17 3.3.2-20", Run: emptyPropertiesArePassedOn},
 	{V5: "3.3.2-13", Run: responseTopicIsUTF8},
 	{V5: "3.3.2-14", Run: wildcardInResponseTopic},
 	{V5: "3.3.2-19", Run: contentTypeIsUTF8},
@@ -98,6 +99,26 @@ func absentPropertiesStayAbsent(t *suite.T) {
 	pub.Publish(wire.Publish{Topic: topic, Payload: "y", QoS: 1})
 	if p := sub.Take(topic, "y"); len(p.Props) > 0 {
 		t.Fatalf("%v has properties, and was published without any", p)
+	}
+}
+
+// emptyPropertiesArePassedOn to one who is there and to one who was away: there is a
+// difference between nothing and an empty text.
+func emptyPropertiesArePassedOn(t *suite.T) {
+	pub, live, topic := pair(t)
+	p := t.Lasting()
+	away := t.Connect(p)
+	away.Subscribe(2, topic)
+	away.Leave()
+	pub.Publish(wire.Publish{Topic: topic, Payload: "x", QoS: 1, Props: wire.Bytes(
+		wire.ContentType, wire.Str(""), wire.CorrelationData, wire.Str(""), wire.UserProperty, wire.Str(""), wire.Str(""))})
+	for _, c := range []*suite.Conn{live, t.Connect(p)} {
+		got := c.Take(topic, "x").Props
+		for _, id := range []byte{wire.ContentType, wire.CorrelationData, wire.UserProperty} {
+			if property, has := got.Get(id); !has || property.Text+property.Text2 != "" {
+				t.Fatalf("property %#x of %v, want it empty", id, got)
+			}
+		}
 	}
 }
 

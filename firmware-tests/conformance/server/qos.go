@@ -20,6 +20,7 @@ var delivery = []suite.Test{
 	{V5: "4.3.3-4", Run: noPubrelAfterFailure},
 	{V311: "4.3.3-2", V5: "4.3.3-10 4.3.3-12", Run: repeatedUntilPubrel},
 	{V311: "4.3.3-2 4.4.0-1", V5: "4.3.3-10 4.3.3-11", Run: repeatedAfterReconnect},
+	{V311: "RULE-4.3.3-B", V5: "RULE-4.3.3-B", Run: identifiersOfBothSidesApart},
 	{V5: "4.3.3-9", Run: identifierIsFreeAfterFailure},
 	{V5: "4.3.3-7", Run: sentMessageDoesNotExpire},
 	{V5: "4.3.3-13", Run: handshakeOutlivesExpiry},
@@ -161,6 +162,33 @@ func repeatedAfterReconnect(t *suite.T) {
 	pub.Publish(wire.Publish{Topic: topic, Payload: "end", QoS: 2, ID: 7})
 	if got := payloads(collect(t, sub, "end")); !slices.Equal(got, []string{"x", "end"}) {
 		t.Fatalf("%q came, want the message once, and the end", got)
+	}
+}
+
+// identifiersOfBothSidesApart has a client receive and send under one packet identifier,
+// and another client send under it as well.
+func identifiersOfBothSidesApart(t *suite.T) {
+	pub, sub, topic := pair(t)
+	up := t.Topic()
+	end := t.Join()
+	end.Subscribe(2, up)
+	pub.Publish(wire.Publish{Topic: topic, Payload: "down", QoS: 2})
+	id := sub.WantPublish(topic, "down").ID
+	for _, c := range []*suite.Conn{sub, pub} {
+		c.Send(wire.Publish{Topic: up, Payload: "up", QoS: 2, ID: id}.Bytes(t.Version))
+		c.WantAck(wire.PUBREC, id)
+	}
+	sub.Send(wire.Ack(wire.PUBREC, id))
+	sub.WantAck(wire.PUBREL, id)
+	for _, c := range []*suite.Conn{sub, pub} {
+		c.Send(wire.Ack(wire.PUBREL, id))
+		c.WantAck(wire.PUBCOMP, id)
+	}
+	sub.Send(wire.Ack(wire.PUBCOMP, id))
+	sub.Ping()
+	pub.Publish(wire.Publish{Topic: up, Payload: "end", QoS: 2})
+	if got := payloads(collect(t, end, "end")); !slices.Equal(got, []string{"up", "up", "end"}) {
+		t.Fatalf("%q came, want both messages and the end", got)
 	}
 }
 

@@ -20,7 +20,6 @@ var retained = []suite.Test{
 	{V5: "3.3.1-11", Run: retainHandlingNever},
 	{V5: "3.3.1-13", Run: retainAsPublished},
 	{V5: "RULE-3.3.1-B", Run: retainedExpires},
-	{V5: "RULE-4.1.0-A", Run: retainedOutlivesSession},
 }
 
 // Subscription options of MQTT 5.0, besides the QoS.
@@ -278,14 +277,4 @@ func retainedExpires(t *suite.T) {
 	if left := wantRetained(t, base, "long").Props.Int(wire.MessageExpiry, 0); left < 80 || left > 98 {
 		t.Fatalf("expiry interval %d after 2 s, want 100 less that", left)
 	}
-}
-
-func retainedOutlivesSession(t *suite.T) {
-	pub, base := t.Join(), t.Topic()
-	pub.Publish(wire.Publish{Topic: base + "/a", Payload: "kept", QoS: 1, Retain: true})
-	pub.Leave()
-	p := t.CONNECT()
-	p.ID = pub.ID
-	t.Connect(p).Leave()
-	wantRetained(t, base, "kept")
 }
