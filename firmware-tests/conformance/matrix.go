@@ -5,10 +5,13 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"sluice/firmware-tests/clients/interop"
 	"sluice/firmware-tests/conformance/suite"
+	"sluice/firmware-tests/rig"
 )
 
 // peersTSV says of each statement that a peer fails what the peer really does, as
@@ -32,6 +35,10 @@ func writeMatrix(file string) error {
 		}
 		reports = append(reports, r)
 	}
+	clients, err := interop.Table(filepath.Join(rig.Root(), "firmware-tests"))
+	if err != nil {
+		return err
+	}
 	m := matrix{reports: reports}
 	m.head()
 	for _, version := range []string{"3.1.1", "5.0"} {
@@ -41,7 +48,9 @@ func writeMatrix(file string) error {
 		m.clients(version)
 	}
 	m.unseen()
+	m.vectors()
 	m.peers()
+	m.printf("\n## Clients that others wrote\n\nEach plays the same scenes against Sluice: messages at each QoS, retained messages, a Will, a queue for one that is away; in\nMQTT 5.0 properties and expiry too. A cell says pass, or what the client has not.\n\n%s", clients)
 	return os.WriteFile(file, m.Bytes(), 0o644)
 }
 
@@ -136,6 +145,39 @@ func (m *matrix) unseen() {
 				m.printf("| %s | %s | %s | %s |\n", side(r), r.Version, r.ID, r.Detail)
 			}
 		}
+	}
+}
+
+// vectors counts the golden vectors, by file.
+func (m *matrix) vectors() {
+	m.printf("\n## Golden vectors over a socket\n\nPackets, strings and topics in codec/testdata, good and bad, each with the answer that it must have; a neighbour of the bad ones\nmust notice nothing. The first number is of those that passed, the second of those that were played.\n\n| file | version |")
+	for _, r := range m.reports {
+		m.printf(" %s |", r.Target)
+	}
+	m.printf("\n|---|---|%s\n", strings.Repeat("---:|", len(m.reports)))
+	type key struct{ file, version string }
+	var keys []key
+	for _, row := range m.reports[0].Vectors {
+		if k := (key{row.File, row.Version}); row.Outcome != suite.NotRun && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range keys {
+		m.printf("| %s | %s |", k.file, k.version)
+		for _, r := range m.reports {
+			passed, played := 0, 0
+			for _, row := range r.Vectors {
+				if k != (key{row.File, row.Version}) || row.Outcome == suite.NotRun {
+					continue
+				}
+				played++
+				if row.Outcome == suite.Pass {
+					passed++
+				}
+			}
+			m.printf(" %d / %d |", passed, played)
+		}
+		m.printf("\n")
 	}
 }
 

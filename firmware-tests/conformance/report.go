@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"sluice/firmware-tests/conformance/client"
 	"sluice/firmware-tests/conformance/server"
 	"sluice/firmware-tests/conformance/suite"
+	"sluice/firmware-tests/conformance/vectors"
 )
 
 // report is what is known of one target.
@@ -18,6 +20,8 @@ type report struct {
 	Target string
 	Server []suite.Result // statements that bind servers
 	Client []suite.Result // statements that bind clients; only of the gateway
+
+	Vectors []vectors.Row // empty if only some of the tests were chosen
 }
 
 // check runs all tests whose names contain a text.
@@ -26,14 +30,24 @@ func check(target *suite.Target, only string) (r *report, err error) {
 		return slices.DeleteFunc(slices.Clone(tests), func(t suite.Test) bool { return !strings.Contains(t.Name(), only) })
 	}
 	r = &report{Target: target.Name}
+	if only == "" { // first: rows that subscribe to # would see what the others leave
+		if r.Vectors, err = vectors.Run(target, progress(target.Name+", vectors")); err != nil {
+			return nil, err
+		}
+	}
 	if r.Server, err = suite.Run(target, suite.Server, chosen(server.Tests), progress(target.Name+", server")); err != nil {
 		return nil, err
 	}
 	if target.Gateway != "" {
-		r.Client, err = suite.Run(target, suite.Client, chosen(client.Tests), progress(target.Name+", client"))
+		if r.Client, err = suite.Run(target, suite.Client, chosen(client.Tests), progress(target.Name+", client")); err != nil {
+			return nil, err
+		}
 	}
-	return r, err
+	return r, nil
 }
+
+// statements are the results of both sides.
+func (r *report) statements() []suite.Result { return slices.Concat(r.Server, r.Client) }
 
 // progress shows how far it is, on a terminal.
 func progress(what string) func(done, all int) {
@@ -52,23 +66,34 @@ func progress(what string) func(done, all int) {
 // outcomes are all there are, as totals are listed.
 var outcomes = []suite.Outcome{suite.Pass, suite.Fail, suite.NotRun, suite.NotObservable, suite.Untested}
 
-// failures are the lines that make a run fail. A statement without a test is one
-// only if all tests were run.
+// failures are the lines of what failed.
 func (r *report) failures() (lines []string) {
-	for _, row := range append(slices.Clip(r.Server), r.Client...) {
+	for _, row := range r.statements() {
 		if row.Outcome == suite.Fail {
 			lines = append(lines, line(row))
+		}
+	}
+	for _, row := range r.Vectors {
+		if row.Outcome == suite.Fail {
+			lines = append(lines, vectorLine(row))
 		}
 	}
 	return lines
 }
 
 func line(r suite.Result) string {
-	s := fmt.Sprintf("%-14s %-5s %-14s %s", r.Outcome, r.Version, r.ID, side(r))
-	if r.Detail != "" {
-		s += ": " + r.Detail
+	return detailed(fmt.Sprintf("%-14s %-5s %-14s %s", r.Outcome, r.Version, r.ID, side(r)), r.Detail)
+}
+
+func vectorLine(r vectors.Row) string {
+	return detailed(fmt.Sprintf("%-14s %-5s %s %s", r.Outcome, r.Version, r.File, r.Name), r.Detail)
+}
+
+func detailed(s, detail string) string {
+	if detail == "" {
+		return s
 	}
-	return s
+	return s + ": " + detail
 }
 
 func side(r suite.Result) string {
@@ -78,20 +103,22 @@ func side(r suite.Result) string {
 	return "server"
 }
 
-// write prints a line per statement, and totals.
+// write prints a line per statement and per vector, and totals.
 func (r *report) write(w io.Writer) error {
-	for _, row := range append(slices.Clip(r.Server), r.Client...) {
-		if _, err := fmt.Fprintln(w, line(row)); err != nil {
-			return err
-		}
+	totals := map[suite.Outcome]int{}
+	out := bufio.NewWriter(w)
+	for _, row := range r.statements() {
+		fmt.Fprintln(out, line(row))
+		totals[row.Outcome]++
+	}
+	for _, row := range r.Vectors {
+		fmt.Fprintln(out, vectorLine(row))
+		totals[row.Outcome]++
 	}
 	for _, o := range outcomes {
-		n := count(r.Server, o) + count(r.Client, o)
-		if _, err := fmt.Fprintf(w, "%5d %s\n", n, o); err != nil {
-			return err
-		}
+		fmt.Fprintf(out, "%5d %s\n", totals[o], o)
 	}
-	return nil
+	return out.Flush()
 }
 
 func count(rows []suite.Result, o suite.Outcome) (n int) {
