@@ -156,11 +156,11 @@ func (n integer) propertyLength(t *suite.T) string {
 	case n.value > 0 && n.value < 5: // a property that is cut
 		c.Send(wire.Packet(wire.PUBLISH<<4, head, wire.UserProperty))
 		return closedWith(t, c, 0x81)
+	case n.value > most && biggest(t) >= 1<<28:
+		t.Skip("the target takes packets of that size, the test sends none")
 	case len(head)+n.value+5 > biggest(t):
 		c.Send(slices.Concat([]byte{wire.PUBLISH << 4}, wire.Bytes(wire.VBI(min(len(head)+n.value, 1<<28-1))), head))
 		return closedWith(t, c, 0x95)
-	case n.value > most:
-		t.Skip("the target takes packets of that size, the test sends none")
 	}
 	var props []byte
 	for left := n.value; left > 0; left = n.value - len(props) {

@@ -3,6 +3,7 @@ package vectors
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"sluice/firmware-tests/conformance/suite"
 	"sluice/firmware-tests/wire"
@@ -69,10 +70,18 @@ func (n *neighbour) undisturbed() {
 	}
 }
 
+// answer reads what comes to a bad packet, nil if the connection ends. A server that
+// takes it for a good one has nothing to say: then it is asked.
+func answer(c *suite.Conn) *wire.Read {
+	ask := time.AfterFunc(time.Second, func() { c.Send(wire.Pingreq()) })
+	defer ask.Stop()
+	return c.NextOrEnd()
+}
+
 // closedWith wants a connection to end; in 5.0 after DISCONNECT with one of the codes,
 // or without. It says what came.
 func closedWith(t *suite.T, c *suite.Conn, codes ...byte) string {
-	p := c.NextOrEnd()
+	p := answer(c)
 	switch {
 	case p == nil:
 		return "closed"
@@ -87,7 +96,7 @@ func closedWith(t *suite.T, c *suite.Conn, codes ...byte) string {
 // refusedWith wants a CONNECT to be refused with one of the codes, or without a word. It
 // says what came.
 func refusedWith(t *suite.T, c *suite.Conn, codes ...byte) string {
-	p := c.NextOrEnd()
+	p := answer(c)
 	switch {
 	case p == nil:
 		return "closed"

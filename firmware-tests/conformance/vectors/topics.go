@@ -28,10 +28,14 @@ func match(t *suite.T, filter, topic string, want bool) string {
 	own := t.Topic()
 	c.Subscribe(0, filter, own)
 	pub.Send(wire.Publish{Topic: topic, Payload: "m"}.Bytes(t.Version))
-	if topic == "" || strings.ContainsAny(topic, "+#") {
+	switch {
+	case topic == "" || strings.ContainsAny(topic, "+#"):
 		closedWith(t, pub, 0x81, 0x82, 0x90)
-	} else {
+	case topic[0] != '$':
 		pub.Ping()
+	default:
+		pub.Send(wire.Pingreq())
+		pub.NextOrEnd() // it may be closed for the topic
 	}
 	t.Join().Publish(wire.Publish{Topic: own})
 	came := c.Want(wire.PUBLISH).Topic == topic
@@ -56,8 +60,9 @@ func refuses(t *suite.T, topic string) bool {
 	c, pub := t.Join(), t.Join()
 	own := t.Topic()
 	c.Subscribe(0, topic, own)
-	pub.Publish(wire.Publish{Topic: topic})
-	pub.Publish(wire.Publish{Topic: own})
+	pub.Send(wire.Publish{Topic: topic}.Bytes(t.Version), wire.Pingreq())
+	pub.NextOrEnd()
+	t.Join().Publish(wire.Publish{Topic: own})
 	return c.Want(wire.PUBLISH).Topic == own
 }
 
@@ -117,7 +122,9 @@ func filterOf(t *suite.T, filter, verdict string) string {
 		return "closed"
 	}
 	if p.Type == wire.SUBACK {
-		c.Ping()
+		if refused {
+			c.Ping()
+		}
 		return fmt.Sprintf("SUBACK %#x", p.Codes[0])
 	}
 	return fmt.Sprintf("DISCONNECT %#x", p.Code())
@@ -132,9 +139,11 @@ func nameOf(t *suite.T, name, verdict string) string {
 	}
 	other := t.Join()
 	other.Subscribe(0, name, own)
-	c.Publish(wire.Publish{Topic: name})
-	c.Ping()
-	c.Publish(wire.Publish{Topic: own})
+	c.Send(wire.Publish{Topic: name}.Bytes(t.Version), wire.Pingreq())
+	if p := c.NextOrEnd(); p == nil && name[0] != '$' {
+		t.Fatalf("closed for the topic %q", name)
+	}
+	t.Join().Publish(wire.Publish{Topic: own})
 	switch m := other.Want(wire.PUBLISH); {
 	case m.Topic == name:
 		return "delivered"
