@@ -221,6 +221,9 @@ func (r *reader) connect(p *Read) {
 		p.Props = r.properties(CONNECT)
 	}
 	c.ID = r.text()
+	if c.ID == "" && !c.Clean && c.Version == V311 {
+		r.fail("MQTT-3.1.3-7", "", "no client identifier, and no clean session")
+	}
 	if flags&4 != 0 {
 		w := &Will{QoS: flags >> 3 & 3, Retain: flags&0x20 != 0}
 		c.Will = w
@@ -326,10 +329,40 @@ func (r *reader) filters(p *Read) {
 				r.fail("", "MQTT-3.8.3-5", "options %#x", s.Options)
 			}
 		}
+		r.filter(s)
 		p.Subscribes = append(p.Subscribes, s)
 	}
 	if len(p.Subscribes) == 0 {
 		r.fail("MQTT-3.8.3-3", "MQTT-3.8.3-2", "no topic filter")
+	}
+}
+
+// filter holds a topic filter against sections 4.7 and 4.8.2 of 5.0.
+func (r *reader) filter(s Subscription) {
+	f := s.Filter
+	if rest, shared := strings.CutPrefix(f, "$share/"); shared && r.version == V5 {
+		name, inner, ok := strings.Cut(rest, "/")
+		switch {
+		case name == "":
+			r.fail("", "MQTT-4.8.2-1", "no share name in %q", f)
+		case !ok || inner == "" || strings.ContainsAny(name, "+#"):
+			r.fail("", "MQTT-4.8.2-2", "shared subscription %q", f)
+		case s.Options&4 != 0:
+			r.fail("", "MQTT-3.8.3-4", "No Local for %q", f)
+		}
+		f = inner
+	}
+	if f == "" {
+		r.fail("MQTT-4.7.3-1", "MQTT-4.7.3-1", "empty topic filter")
+	}
+	levels := strings.Split(f, "/")
+	for i, level := range levels {
+		if strings.Contains(level, "#") && (level != "#" || i < len(levels)-1) {
+			r.fail("MQTT-4.7.1-2", "MQTT-4.7.1-1", "# in %q", f)
+		}
+		if strings.Contains(level, "+") && level != "+" {
+			r.fail("MQTT-4.7.1-3", "MQTT-4.7.1-2", "+ in %q", f)
+		}
 	}
 }
 
@@ -374,6 +407,9 @@ func (r *reader) reason(p *Read, fromServer bool) {
 			r.fail("", "MQTT-3.14.2-2", "session expiry interval from the server")
 		}
 		r.listed(p, "MQTT-3.14.2-1")
+		if !fromServer && strings.IndexByte(serverSays, p.Code()) >= 0 {
+			r.fail("", "RULE-3.14.2-b", "code %#x from a client", p.Code())
+		}
 		return
 	}
 	if !p.Props.Has(AuthenticationMethod) {
@@ -415,6 +451,9 @@ var codes = [16]string{
 	DISCONNECT: "\x00\x04\x80\x81\x82\x83\x87\x89\x8b\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99\x9a\x9b\x9c\x9d\x9e\x9f\xa0\xa1\xa2",
 	AUTH:       "\x00\x18\x19",
 }
+
+// serverSays are the codes of DISCONNECT that no client has a use for.
+const serverSays = "\x87\x89\x8b\x8d\x8e\x8f\x9a\x9c\x9d\x9e\x9f\xa0\xa1\xa2"
 
 func (r *reader) take(n int) []byte {
 	if n > len(r.b) {
