@@ -22,7 +22,7 @@ var connect = []suite.Test{
 	{V311: "3.1.3-7", Run: emptyIdentifierNeedsCleanSession},
 	{V311: "3.1.3-2 3.1.3-4", V5: "3.1.3-2 3.1.3-4 RULE-3.1.2.11-q", Run: sameIdentifierEachTime},
 	{V311: "3.1.2-6", V5: "3.1.2-4", Run: cleanStartOfCommands},
-	{V311: "3.1.2-23", V5: "3.1.2-20", Run: pingsWithinKeepAlive},
+	{V311: "3.1.2-23 RULE-3.12.1-a", V5: "3.1.2-20 RULE-3.12.1-a", Run: pingsWithinKeepAlive},
 	{V5: "3.1.2-21 3.2.2-21", Run: serverKeepAliveRules},
 	{V5: "RULE-3.1.2.11-p", Run: connectPropertiesAreListed},
 }

@@ -11,7 +11,7 @@ import (
 // disconnect is sections 3.12 to 3.14 and 4.8, 4.13 of the latter version: how a
 // connection ends.
 var disconnect = []suite.Test{
-	{V311: "3.14.4-1 3.14.4-2", V5: "3.14.1-1 3.14.2-1 3.14.4-1 3.14.4-2", Run: disconnectIsTheLast},
+	{V311: "3.14.4-1 3.14.4-2 RULE-3.14.1-a", V5: "3.14.1-1 3.14.2-1 3.14.4-1 3.14.4-2 RULE-3.14.1-a RULE-3.14.2-b RULE-3.14.2-d", Run: disconnectIsTheLast},
 	{V5: "4.13.2-1 RULE-3.14.4-p", Run: leavesWhenServerDoes},
 	{V311: "4.8.0-2", V5: "RULE-4.13.1-q", Run: fullDisk},
 	{V311: "RULE-3.1.2.10-p", V5: "RULE-3.1.2.10-p", Run: silentServer},

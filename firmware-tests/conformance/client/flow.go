@@ -9,8 +9,9 @@ import (
 
 // flow is section 4.9.
 var flow = []suite.Test{
-	{V5: "3.3.4-7 4.9.0-1 4.9.0-2 RULE-4.9-p", Run: staysWithinReceiveMaximum},
+	{V5: "3.3.4-7 4.9.0-1 4.9.0-2 RULE-4.9-p RULE-4.9.0-C", Run: staysWithinReceiveMaximum},
 	{V5: "3.3.4-8 4.9.0-3", Run: otherPacketsGoOnWithoutQuota},
+	{V5: "RULE-4.9.0-A", Run: noQuotaBeyondReceiveMaximum},
 	{V5: "RULE-4.9-q", Run: resumesWithinReceiveMaximum},
 	{V5: "RULE-3.3.4-p", Run: serverExceedsReceiveMaximum},
 	{V5: "RULE-3.1.2.11-s", Run: serverExceedsMaximumPacketSize},
@@ -67,6 +68,36 @@ func otherPacketsGoOnWithoutQuota(t *suite.T) {
 	c = s.welcome(false, wire.ReceiveMaximum, uint16(1))
 	pub.say("a", "b")
 	goesOn(c)
+}
+
+// noQuotaBeyondReceiveMaximum: acknowledgements of nothing give nothing.
+func noQuotaBeyondReceiveMaximum(t *suite.T) {
+	for _, s := range senders(t, 1, wire.ReceiveMaximum, uint16(1)) {
+		stray := []byte{}
+		for _, kind := range []byte{wire.PUBACK, wire.PUBCOMP} {
+			stray = append(stray, wire.Ack(kind, 60000)...)
+		}
+		s.conn.Send(stray)
+		done := make(chan struct{})
+		go func() { // pub takes no more lines than it may send
+			defer close(done)
+			s.send("1", "2", "3")
+		}()
+		first := s.conn.WantPublish("up/1", "1")
+		none := wire.Publish{Topic: "down/1", QoS: 1, ID: 7}.Bytes(t.Version)
+		s.conn.Send(stray, none)
+		s.conn.WantAck(wire.PUBACK, 7, 0) // and no second before
+		s.conn.Send(wire.Ack(wire.PUBACK, first.ID))
+		second := s.conn.WantPublish("up/1", "2")
+		if second.ID != first.ID {
+			stray = append(stray, wire.Ack(wire.PUBACK, first.ID)...)
+		}
+		s.conn.Send(stray, none)
+		s.conn.WantAck(wire.PUBACK, 7, 0) // and no third before
+		s.conn.Send(wire.Ack(wire.PUBACK, second.ID))
+		s.conn.WantPublish("up/1", "3")
+		<-done
+	}
 }
 
 // resumesWithinReceiveMaximum: what was under way counts anew, against the maximum of

@@ -7,7 +7,7 @@ import (
 
 // publish is section 3.3.
 var publish = []suite.Test{
-	{V311: "2.3.1-5", V5: "2.2.1-2", Run: qos0HasNoIdentifier},
+	{V311: "2.3.1-5 RULE-3.3.1-A", V5: "2.2.1-2 RULE-3.3.1-A", Run: qos0HasNoIdentifier},
 	{V311: "3.3.1-2 3.3.1-4 4.3.1-1", V5: "3.3.1-2 3.3.1-4 4.3.1-1 4.3.2-2 4.3.3-2", Run: firstSendHasNoDUP},
 	{
 		V311: "3.3.2-1 3.3.2-2 4.7.1-1 4.7.3-1 4.7.3-2 4.7.3-3",
@@ -15,7 +15,7 @@ var publish = []suite.Test{
 		Run:  topicNamesAreNames,
 	},
 	{V5: "3.3.2-13 3.3.2-14 3.3.2-19 1.5.7-1 3.3.4-6 RULE-3.3.2.3-p", Run: propertiesOfMessages},
-	{V5: "3.3.2-7 3.3.2-10 RULE-3.3.2.3-q", Run: aliasesOfTheServer},
+	{V5: "3.3.2-7 3.3.2-10 RULE-3.3.2.3-q RULE-3.3.2-H", Run: aliasesOfTheServer},
 	{V5: "RULE-3.3.2.3-r", Run: subscriptionIdentifiersOfTheServer},
 	{V311: "3.3.4-1 4.3.2-2", V5: "3.3.4-1", Run: answersByQoS},
 	{V311: "4.5.0-2", V5: "4.5.0-2", Run: acknowledgesWhatNobodyWanted},

@@ -11,7 +11,7 @@ import (
 // qos is sections 4.1 to 4.6: delivery, order and state.
 var qos = []suite.Test{
 	{V311: "2.3.1-1 2.3.1-2 4.3.2-1", V5: "2.2.1-3 4.3.2-1 4.3.3-1", Run: identifiersInUseAreNotGivenAgain},
-	{V311: "RULE-4.3.2-p", V5: "RULE-4.3.2-p", Run: strayAcknowledgements},
+	{V311: "RULE-4.3.2-p RULE-4.3.3-A", V5: "RULE-4.3.2-p RULE-4.3.3-A", Run: strayAcknowledgements},
 	{V311: "2.3.1-6", V5: "2.2.1-5 3.4.2-1 3.5.2-1 3.6.2-1 3.7.2-1 4.3.2-4 4.3.3-8 4.3.3-11 RULE-3.4.2-p", Run: answersRepeatTheIdentifier},
 	{
 		V311: "2.3.1-3 3.1.2-6 3.3.1-1 4.1.0-1 4.4.0-1 4.6.0-1",
@@ -28,6 +28,7 @@ var qos = []suite.Test{
 	{V311: "4.6.0-2 4.6.0-3", V5: "4.6.0-2 4.6.0-3", Run: answersInOrder},
 	{V311: "4.6.0-4", V5: "4.6.0-4", Run: releasesInOrder},
 	{V5: "RULE-3.6.2-p RULE-3.7.2-p", Run: unknownIdentifiers},
+	{V311: "RULE-4.3.3-B", V5: "RULE-4.3.3-B", Run: directionsHaveTheirOwnIdentifiers},
 }
 
 // identifiersInUseAreNotGivenAgain: twenty messages and the SUBSCRIBE, and no answer.
@@ -357,5 +358,24 @@ func unknownIdentifiers(t *suite.T) {
 	for _, r := range receivers(t) {
 		r.conn.Send(wire.Ack(wire.PUBREL, 777))
 		r.conn.WantAck(wire.PUBCOMP, 777, 0x92)
+	}
+}
+
+// directionsHaveTheirOwnIdentifiers: a message comes under the identifier of one that
+// goes, and both are brought to their end.
+func directionsHaveTheirOwnIdentifiers(t *suite.T) {
+	for _, s := range senders(t, 2) {
+		s.send("a")
+		id := s.conn.WantPublish("up/1", "a").ID
+		s.conn.Send(wire.Publish{Topic: "down/1", QoS: 2, ID: id}.Bytes(t.Version))
+		s.conn.WantAck(wire.PUBREC, id, 0)
+		s.conn.Send(wire.Ack(wire.PUBREC, id))
+		s.conn.WantAck(wire.PUBREL, id)
+		s.conn.Send(wire.Ack(wire.PUBREL, id))
+		s.conn.WantAck(wire.PUBCOMP, id)
+		s.conn.Send(wire.Publish{Topic: "down/1", QoS: 2, ID: id}.Bytes(t.Version))
+		s.conn.WantAck(wire.PUBREC, id, 0)
+		s.conn.Send(wire.Ack(wire.PUBCOMP, id), wire.Ack(wire.PUBREL, id))
+		s.conn.WantAck(wire.PUBCOMP, id)
 	}
 }

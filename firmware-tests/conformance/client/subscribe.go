@@ -9,7 +9,11 @@ import (
 
 // subscribe is sections 3.8 to 3.11, 4.7 and 4.8.
 var subscribe = []suite.Test{
-	{V311: "3.8.1-1 3.8.3-3", V5: "3.8.1-1 3.8.3-2 3.8.3-4", Run: subscribesInGoodForm},
+	{
+		V311: "3.8.1-1 3.8.3-3 RULE-3.8.3-b RULE-3.8.3-c RULE-3.8.3-d",
+		V5:   "3.8.1-1 3.8.3-2 3.8.3-4 RULE-3.8.2-a RULE-3.8.2-b RULE-3.8.3-b RULE-3.8.3-c RULE-3.8.3-d",
+		Run:  subscribesInGoodForm,
+	},
 	{
 		V311: "3.8.3-1 4.7.1-2 4.7.1-3 4.7.3-1 4.7.3-2 4.7.3-3",
 		V5:   "3.8.3-1 4.7.1-1 4.7.1-2 4.7.3-1 4.7.3-2 4.7.3-3 4.8.2-1 4.8.2-2",
