@@ -46,6 +46,10 @@
 //   - Payload Format Indicator and Message Expiry Interval twice in PUBLISH, and
 //     an indicator above 1, are Protocol Errors, like their kin.
 //   - DUP at QoS 0 is malformed in every version.
+//   - AUTH of length 0 is a Protocol Error. The text has it as a short form of
+//     Success, but asks for an authentication method too, which it cannot hold.
+//   - An unknown protocol name is answered in CONNACK like an unknown level:
+//     who speaks some MQTT learns why it is closed.
 //   - Whether a payload is the UTF-8 its indicator promises is not looked at.
 //   - No matching subscribers is accepted in acknowledgements of both sides,
 //     though only a server has a use for it.

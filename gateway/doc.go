@@ -41,8 +41,9 @@
 // # Judgements
 //
 // Where the specifications leave a choice open, this package has made it:
-//   - An invalid topic filter is answered by SUBACK 0x8F in MQTT 5; a 3.1 or 3.1.1
-//     client is closed.
+//   - An invalid topic filter, a share name included, is answered by SUBACK 0x8F in
+//     MQTT 5: what else the client has goes on. A 3.1 or 3.1.1 client is closed, since
+//     there a filter breaks a rule like any other.
 //   - $share works for 3.1.1 clients too.
 //   - Overlapping subscriptions of one client get one copy of a message, at the
 //     highest QoS, with all subscription identifiers.
