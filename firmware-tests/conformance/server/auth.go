@@ -42,11 +42,16 @@ func authPacket(code byte, method, data string) []byte {
 	return wire.Packet(wire.AUTH<<4, code, wire.Props(props))
 }
 
+// unsupportedMethod is refused, also with a password beside that would do.
 func unsupportedMethod(t *suite.T) {
 	for _, method := range []string{"no such method", "", "PLAIN", strings.ToLower(scramMethod)} {
 		p := t.CONNECT()
-		p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(method), wire.AuthenticationData, wire.Str("x"))
+		p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(method), wire.AuthenticationData, wire.Str((&scram{}).first()))
 		t.Dial(t.Target.Addr).Refused(p.Bytes(), 0x8c, 0x87)
+		if t.Target.Guarded != "" {
+			p.Username, p.Password = &t.Target.User, &t.Target.Password
+			t.Dial(t.Target.Guarded).Refused(p.Bytes(), 0x8c, 0x87)
+		}
 	}
 }
 
@@ -101,6 +106,9 @@ func codesOfAuth(t *suite.T) {
 		c.Send(authPacket(code, scramMethod, "x"), wire.Pingreq())
 		c.WantClosed(0x81, 0x82)
 	}
+	c := t.Join()
+	c.Send(wire.Packet(wire.AUTH<<4), wire.Pingreq()) // the short form of 0x00
+	c.WantClosed(0x81, 0x82)
 }
 
 // scramConnect is a CONNECT that begins an authentication as the user of the account.
