@@ -41,6 +41,7 @@ var verbs = []struct {
 	{"serve", (*command).serve},
 	{"pub", (*command).pub},
 	{"sub", (*command).sub},
+	{"bench", (*command).bench},
 	{"config", (*command).config},
 	{"passwd", (*command).passwd},
 	{"version", (*command).version},

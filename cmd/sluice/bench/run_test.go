@@ -1,0 +1,213 @@
+//go:build linux
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/codec"
+)
+
+// scripted is a server that sends each subscriber what deliver makes of the messages
+// that come, n counting them from 0.
+type scripted struct {
+	deliver func(n int, packet []byte) [][]byte
+
+	mu   sync.Mutex
+	subs []net.Conn
+	n    int
+}
+
+// serve answers one connection until it ends.
+func (s *scripted) serve(c net.Conn) {
+	defer c.Close()
+	var dec codec.Decoder
+	var in []byte
+	var version codec.Version
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		in = append(in, buf[:n]...)
+		for {
+			p, n, err := dec.Next(in, version, 0)
+			if err != nil {
+				return
+			}
+			if p == nil {
+				break
+			}
+			s.take(c, p, in[:n])
+			if connect, ok := p.(*codec.Connect); ok {
+				version = connect.Version
+			}
+			in = in[n:]
+		}
+	}
+}
+
+func (s *scripted) take(c net.Conn, p codec.Packet, packet []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch p := p.(type) {
+	case *codec.Connect:
+		c.Write((&codec.Connack{MaximumQoS: 2}).Append(nil, p.Version))
+	case *codec.Subscribe:
+		s.subs = append(s.subs, c)
+		c.Write((&codec.Suback{ID: p.ID, Codes: []codec.ReasonCode{codec.ReasonCode(p.Subscriptions[0].QoS)}}).Append(nil, codec.V311))
+	case *codec.Publish:
+		for _, one := range s.deliver(s.n, slices.Clone(packet)) {
+			for _, sub := range s.subs {
+				sub.Write(one)
+			}
+		}
+		s.n++
+	}
+}
+
+// listen runs the server and returns where.
+func (s *scripted) listen(t *testing.T) *url.URL {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { s.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		all.Wait()
+	})
+	return &url.URL{Scheme: "mqtt", Host: ln.Addr().String()}
+}
+
+// config is a scenario with the flags in line, at u.
+func config(t *testing.T, u *url.URL, scenario, line string) *Config {
+	c := &Config{URL: u, Connect: codec.Connect{Version: codec.V311}}
+	f := flag.NewFlagSet(scenario, flag.ContinueOnError)
+	if err := c.Flags(f, scenario); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Parse(strings.Fields(line)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A server that loses, repeats and reorders messages is found out.
+func TestFaultsAreSeen(t *testing.T) {
+	var held []byte
+	for _, c := range []struct {
+		name    string
+		deliver func(n int, packet []byte) [][]byte
+		want    Report
+	}{
+		{"faithful", func(n int, p []byte) [][]byte { return [][]byte{p} }, Report{Received: 100}},
+		{"loses", func(n int, p []byte) [][]byte {
+			if n%10 == 3 {
+				return nil
+			}
+			return [][]byte{p}
+		}, Report{Received: 90, Lost: 10}},
+		{"repeats", func(n int, p []byte) [][]byte {
+			if n == 50 {
+				return [][]byte{p, p, p}
+			}
+			return [][]byte{p}
+		}, Report{Received: 100, Duplicated: 2}},
+		{"reorders", func(n int, p []byte) [][]byte {
+			switch n {
+			case 20:
+				held = p
+				return nil
+			case 25:
+				return [][]byte{p, held}
+			}
+			return [][]byte{p}
+		}, Report{Received: 100, Misordered: 1}},
+		{"invents", func(n int, p []byte) [][]byte {
+			if n == 7 {
+				return [][]byte{p, (&codec.Publish{Message: codec.Message{Topic: []byte("x"), Payload: make([]byte, 64)}}).Append(nil, codec.V311)}
+			}
+			return [][]byte{p}
+		}, Report{Received: 100, Foreign: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &scripted{deliver: c.deliver}
+			// The last message tells that all has come, so nothing has to be quiet for
+			// long but where it is lost.
+			load := config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 300ms")
+			got, err := Run(t.Context(), load)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.want.Sent = 100
+			for _, one := range []struct {
+				name      string
+				got, want any
+			}{
+				{"sent", got.Sent, c.want.Sent}, {"received", got.Received, c.want.Received}, {"lost", got.Lost, c.want.Lost},
+				{"duplicated", got.Duplicated, c.want.Duplicated}, {"misordered", got.Misordered, c.want.Misordered},
+				{"foreign", got.Foreign, c.want.Foreign},
+			} {
+				if one.got != one.want {
+					t.Errorf("%v %s, want %v", one.got, one.name, one.want)
+				}
+			}
+		})
+	}
+}
+
+// A server that stops answering does not keep the generator for ever, and who looks
+// on sees what goes on.
+func TestRunEnds(t *testing.T) {
+	s := &scripted{deliver: func(int, []byte) [][]byte { return nil }}
+	load := config(t, s.listen(t), "pairs", "-pairs 2 -n 100 -qos 1 -inflight 8 -quiet 700ms")
+	var live bytes.Buffer
+	load.Live = &live
+	got, err := Run(t.Context(), load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Sent != 16 || got.Unacked != 16 || got.Lost != 16 || got.Missing() != 32 || len(got.Notes) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if !strings.Contains(live.String(), "publishing") || !strings.HasSuffix(live.String(), "\r\x1b[K") {
+		t.Errorf("the display shows %q", live.String())
+	}
+}
+
+func TestRunIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := &scripted{deliver: func(n int, p []byte) [][]byte {
+		if n == 10 {
+			cancel()
+		}
+		return [][]byte{p}
+	}}
+	load := config(t, s.listen(t), "pairs", "-pairs 1 -n 1000000000 -rate 1000 -limit 1m")
+	start := time.Now()
+	got, err := Run(ctx, load)
+	if err == nil || err.Error() != "interrupted" || got.Received < 10 || time.Since(start) > 30*time.Second {
+		t.Errorf("after %v: %v, %+v", time.Since(start), err, got)
+	}
+}
