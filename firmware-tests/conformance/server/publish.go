@@ -100,7 +100,7 @@ func topicMatchesItsSubscription(t *suite.T) {
 		{"/+", "/", "//"},
 		{"/d/#", "/d", "/dd"},
 		{"/e/#", "/e/f/g", "/f/e"},
-		{"/ü €", "/ü €", "/u €"},
+		{"/ü€", "/ü€", "/u€"},
 	} {
 		sub := t.Join()
 		sub.Subscribe(1, base+c.filter)
@@ -164,10 +164,10 @@ func answerDependsOnQoS(t *suite.T) {
 func unauthorisedPublish(t *suite.T) {
 	addr := restricted(t)
 	sub := t.Dial(addr).Accepted(t.CONNECT())
-	sub.Subscribe(2, "open/news")
+	sub.Subscribe(2, "+/news")
 	for _, qos := range []byte{0, 1, 2} {
 		c := t.Dial(addr).Accepted(t.CONNECT())
-		c.Send(wire.Publish{Topic: "open/../shut", Payload: "denied", QoS: qos, ID: 7}.Bytes(t.Version), wire.Pingreq())
+		c.Send(wire.Publish{Topic: "shut/news", Payload: "denied", QoS: qos, ID: 7}.Bytes(t.Version), wire.Pingreq())
 		switch p := c.NextOrEnd(); {
 		case p == nil || p.Type == wire.PINGRESP && qos == 0:
 		case p.Type == wire.DISCONNECT && p.Code() == 0x87:
