@@ -68,9 +68,10 @@ func disconnectIsTheLast(t *suite.T) {
 // leavesWhenServerDoes: a DISCONNECT of the server is the end, whatever its reason,
 // and is not answered with an error.
 func leavesWhenServerDoes(t *suite.T) {
-	for _, code := range []byte{0, 0x81, 0x8b, 0x8d, 0x8e, 0x98} {
+	for _, v := range vectors(t, func(v vector) bool { return !v.bad() && v.kind() == wire.DISCONNECT }) {
 		for _, r := range receivers(t) {
-			r.conn.Send(wire.Packet(wire.DISCONNECT<<4, code, wire.Props(wire.ReasonString, wire.Str("enough"))))
+			t.Step("%s", v.name)
+			r.conn.Send(v.packet)
 			r.conn.WantClosed(0)
 		}
 	}

@@ -23,6 +23,7 @@ var format = []suite.Test{
 	{V311: badPackets311, V5: badPackets5, Run: bridgeLosesNothingToBadPackets},
 	{V311: "4.8.0-1", V5: "RULE-4.13.1-r", Run: leavesOnBadConnack},
 	{V311: "RULE-2.1-p RULE-4.3.3-A", V5: "RULE-2.1-p RULE-2.2.2-e RULE-3.4.2-A RULE-3.5.2-A RULE-3.6.2-A RULE-3.7.2-A RULE-4.3.3-A", Run: goesOnAfterGoodPackets},
+	{V311: "RULE-2.1-p", V5: "RULE-2.1-p", Run: takesGoodConnacks},
 }
 
 // What bad packets are about.

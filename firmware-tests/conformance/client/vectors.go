@@ -264,3 +264,29 @@ func goesOnAfterGoodPackets(t *suite.T) {
 		}
 	}
 }
+
+// takesGoodConnacks: one that accepts a new session is the beginning, any other the end.
+func takesGoodConnacks(t *suite.T) {
+	for _, v := range vectors(t, func(v vector) bool { return !v.bad() && v.kind() == wire.CONNACK }) {
+		if v.name == "5-connack-84" {
+			continue // the bridge asks for 3.1.1 then
+		}
+		present, code := v.packet[2] == 1, v.packet[3]
+		each(t, nil, nil, func(s *server, c *suite.Conn, p *wire.Read) {
+			t.Step("%s to %s", v.name, p.Connect.ID)
+			c.Send(v.packet)
+			switch {
+			case code == 0 && !present:
+				c.Send(wire.Publish{Topic: "down/1", QoS: 1, ID: 7}.Bytes(t.Version))
+				if next := c.Next(); next.Type == wire.SUBSCRIBE {
+					c.Send(s.suback(next.ID, 0))
+					c.WantAck(wire.PUBACK, 7, 0)
+				} else if next.Type != wire.PUBACK {
+					t.Fatalf("%v, want PUBACK", next)
+				}
+			case code != 0 || t.V5() || p.Connect.Clean:
+				c.WantClosed(0, 0x82)
+			}
+		})
+	}
+}

@@ -34,13 +34,12 @@ const (
 // as one binary frame, or as one for each byte.
 type socket struct {
 	net.Conn
-	in       *bufio.Reader
-	payload  []byte // of the last frame, not yet read
-	kind     byte   // of the last message
-	byBytes  bool
-	text     bool // frames are sent as text
-	offered  string
-	selected string
+	in      *bufio.Reader
+	payload []byte // of the last frame, not yet read
+	kind    byte   // of the last message
+	byBytes bool
+	text    bool // frames are sent as text
+	offered string
 }
 
 // upgrade takes the request of a client and selects a subprotocol; "": none.
