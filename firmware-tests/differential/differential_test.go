@@ -23,7 +23,7 @@ const (
 	talks    = 40 // conversations at a time, most of which wait
 	alone    = 8  // Mosquittos that play one at a time
 	timedOne = 5  // of so many conversations, one waits
-	shown    = 3  // conversations that differ, then it is enough
+	shown    = 2  // conversations that differ, then it is enough
 )
 
 // shrinking is how long one conversation is shrunk.

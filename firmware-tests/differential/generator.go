@@ -22,27 +22,42 @@ func generate(seed uint64, timed bool) *Conversation {
 		c.Versions = append(c.Versions, pick(g, wire.V311, wire.V5, wire.V5))
 	}
 	g.versions = c.Versions
+	g.topics, g.filters = g.some(topics), g.some(filters)
 	st := newState(c)
-	for want := 8 + g.IntN(30); len(c.Steps) < want; {
-		if s := g.step(); s.take(st) {
-			c.Steps = append(c.Steps, s)
+	if timed {
+		g.add(c, st, connect{who: 0, expiry: never})
+		g.add(c, st, subscribe{who: 0, filters: []filter{{name: "#", qos: 1 + byte(g.IntN(2))}}})
+	}
+	if g.one(6) && c.Versions[0] == wire.V5 { // more than a window holds
+		g.add(c, st, connect{who: 1, expiry: never})
+		g.add(c, st, connect{who: 0, expiry: never, receiveMax: 1 + uint16(g.IntN(3))})
+		g.add(c, st, subscribe{who: 0, filters: []filter{{name: "a/x", qos: 2}}})
+		g.add(c, st, hold{0, pick(g, first, second)})
+		for range 5 {
+			g.add(c, st, publish{who: 1, topic: "a/x", payload: g.payload(), qos: 1 + byte(g.IntN(2))})
 		}
 	}
-	if timed { // a place in the middle, and then the clients come back
-		c.Steps = append(c.Steps, wait{})
-		wait{}.take(st)
-		for want := len(c.Steps) + 8; len(c.Steps) < want; {
-			if s := g.step(); s.take(st) {
-				c.Steps = append(c.Steps, s)
-			}
+	for want := 8 + g.IntN(30); len(c.Steps) < want; {
+		g.add(c, st, g.step())
+	}
+	if timed {
+		g.add(c, st, hold{0, nothing})
+		g.add(c, st, drop{0})
+		for range 4 {
+			g.add(c, st, g.publish(1, c.Versions[1] == wire.V5))
+		}
+		g.add(c, st, wait{})
+		for who := range c.Versions { // what has grown old meanwhile
+			g.add(c, st, connect{who: who, expiry: never})
+			g.add(c, st, subscribe{who: who, filters: []filter{{name: "#", qos: 1}}})
+		}
+		for range 8 {
+			g.add(c, st, g.step())
 		}
 	}
 	for who := range c.Versions { // what waits for whom, in the end
-		for _, s := range []step{hold{who, nothing}, connect{who: who, expiry: never}} {
-			if s.take(st) {
-				c.Steps = append(c.Steps, s)
-			}
-		}
+		g.add(c, st, hold{who, nothing})
+		g.add(c, st, connect{who: who, expiry: never})
 	}
 	return c
 }
@@ -50,8 +65,25 @@ func generate(seed uint64, timed bool) *Conversation {
 type generator struct {
 	*rand.Rand
 	versions []byte
+	topics   []string // few of them, so that they meet
+	filters  []string
 	timed    bool
 	made     int // payloads
+}
+
+// add takes a step if it may be taken.
+func (g *generator) add(c *Conversation, st *state, s step) {
+	if s.take(st) {
+		c.Steps = append(c.Steps, s)
+	}
+}
+
+// some are two to five of them.
+func (g *generator) some(names []string) (some []string) {
+	for _, i := range g.Perm(len(names))[:2+g.IntN(4)] {
+		some = append(some, names[i])
+	}
+	return some
 }
 
 func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
@@ -69,10 +101,10 @@ func (g *generator) step() step {
 	case n < 34:
 		return g.subscribe(who, v5)
 	case n < 38:
-		return unsubscribe{who, []string{pick(*g, append(groups, filters...)...), pick(*g, filters...)}}
+		return unsubscribe{who, []string{pick(*g, groups...), pick(*g, g.filters...)}}
 	case n < 80:
 		return g.publish(who, v5)
-	case n < 86:
+	case n < 87:
 		return hold{who, pick(*g, nothing, first, first, second)}
 	case n < 90:
 		return acknowledge{who, g.one(2)}
@@ -104,7 +136,7 @@ func (g *generator) connect(who int, v5 bool) step {
 	if !g.one(4) {
 		s.expiry = pick(*g, g.interval(), never)
 	}
-	if g.one(5) {
+	if g.one(3) {
 		s.receiveMax = 1 + uint16(g.IntN(3))
 	}
 	if g.one(3) {
@@ -123,7 +155,7 @@ func (g *generator) connect(who int, v5 bool) step {
 }
 
 func (g *generator) decor() (d decor) {
-	if g.one(4) {
+	if g.one(4) || g.timed && g.one(2) {
 		d.expiry = g.interval()
 	}
 	d.properties = g.one(4)
@@ -148,7 +180,7 @@ func (g *generator) subscribe(who int, v5 bool) step {
 		s.id = 1 + uint32(g.IntN(300))
 	}
 	for range 1 + g.IntN(2) {
-		f := filter{name: pick(*g, filters...), qos: byte(g.IntN(3))}
+		f := filter{name: pick(*g, g.filters...), qos: byte(g.IntN(3))}
 		if g.one(6) {
 			f.name = pick(*g, groups...)
 		}
@@ -163,7 +195,7 @@ func (g *generator) subscribe(who int, v5 bool) step {
 }
 
 func (g *generator) publish(who int, v5 bool) step {
-	s := publish{who: who, topic: pick(*g, topics...), payload: g.payload(), qos: byte(g.IntN(3)), retain: g.one(3)}
+	s := publish{who: who, topic: pick(*g, g.topics...), payload: g.payload(), qos: byte(g.IntN(3)), retain: g.one(3)}
 	s.again = g.one(6)
 	if v5 {
 		s.decor = g.decor()

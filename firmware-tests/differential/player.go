@@ -227,7 +227,7 @@ func (p *player) message(a *actor, r *wire.Read, e *event) {
 		case wire.MessageExpiry:
 			e.expiry = int(prop.Value)
 		default:
-			e.props += fmt.Sprintf("%#x:%d%s%s ", prop.ID, prop.Value, prop.Text, prop.Text2)
+			e.props += fmt.Sprintf("%#x:%d%+q%+q ", prop.ID, prop.Value, prop.Text, prop.Text2)
 		}
 	}
 	slices.Sort(e.ids)

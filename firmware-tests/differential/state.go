@@ -107,6 +107,9 @@ func (s subscribe) take(st *state) bool {
 	if !c.here {
 		return false
 	}
+	if c.withhold != nothing && c.as.receiveMax > 0 {
+		return false // which retained messages fill the window is free
+	}
 	subs := slices.Clone(c.session.subs)
 	for i, f := range s.filters {
 		if shared(f.name) && (!st.mayJoin(s.who, f) || slices.ContainsFunc(subs, func(g filter) bool { return shared(g.name) && g.name != f.name })) {
@@ -262,6 +265,9 @@ func (s hold) take(st *state) bool {
 	if s.what == c.withhold || c.session != nil && c.session.inGroup() && st.members(c.session.group()) > 1 {
 		return false
 	}
+	if s.what != nothing && c.narrow() {
+		return false
+	}
 	if s.what != nothing && st.brief {
 		return false // see expire
 	}
@@ -277,8 +283,13 @@ func (s acknowledge) take(st *state) bool {
 	if !s.all && c.session != nil && (c.session.mixed || c.session.overlaps && st.versions[s.who] == wire.V5) {
 		return false // which is the oldest is free
 	}
-	return c.here && c.withhold != nothing
+	return c.here && c.withhold != nothing && !c.narrow()
 }
+
+// narrow says whether the client withholds acknowledgements and has a Receive Maximum:
+// it may send all, but not a few. Mosquitto 2.0.11 sends more than it may when it goes
+// on with what waited [MQTT-3.3.4-9].
+func (c *client) narrow() bool { return c.here && c.as.receiveMax > 0 && c.withhold != nothing }
 
 func (s leave) take(st *state) bool {
 	c := &st.clients[s.who]
