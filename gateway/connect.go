@@ -132,7 +132,9 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	if p.Version != codec.V5 && !p.CleanStart {
 		expiry = never // section 3.1.2.4 of 3.1.1: kept across connections
 	}
-	expiry = s.limitExpiry(expiry)
+	if !c.trusted { // a bridge's session waits as long as its upstream is away
+		expiry = s.limitExpiry(expiry)
+	}
 	foreign, wanted := s.foreign(id, c)
 	welcome := c.welcome(p, id, expiry, proof)
 	switch {

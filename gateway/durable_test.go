@@ -160,6 +160,22 @@ func TestProvisionedSessionIsNewToItsClient(t *testing.T) {
 	})
 }
 
+// The sessions of the gateway's own clients wait for as long as an upstream is out of
+// reach: nobody would make them again.
+func TestSessionOfABridgeIsNotLimited(t *testing.T) {
+	onDisk(t, Config{MaxSessionExpiry: time.Minute}, func(at *site) {
+		at.srv.Provision("$bridge/up", []codec.Subscription{{Filter: []byte("a"), QoS: 1}})
+		bridge := at.tr.Dial()
+		bridge.Write((&codec.Connect{Version: codec.V5, ClientID: []byte("$bridge/up"), SessionExpiry: never}).Append(nil, codec.V5))
+		at.settle()
+		bridge.Close()
+		time.Sleep(time.Hour)
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a", "", 1, 1))
+		pub.want("the session is there, and wants it", &codec.Puback{ID: 1})
+	})
+}
+
 func TestPolicies(t *testing.T) {
 	for policy, want := range map[Policy]struct {
 		code    codec.ReasonCode
