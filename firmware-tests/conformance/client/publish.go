@@ -18,7 +18,7 @@ var publish = []suite.Test{
 	{V5: "3.3.2-7 3.3.2-10 RULE-3.3.2.3-q RULE-3.3.2-H", Run: aliasesOfTheServer},
 	{V5: "RULE-3.3.2.3-r", Run: subscriptionIdentifiersOfTheServer},
 	{V311: "3.3.4-1 4.3.2-2", V5: "3.3.4-1", Run: answersByQoS},
-	{V311: "4.5.0-2", V5: "4.5.0-2", Run: acknowledgesWhatNobodyWanted},
+	{V311: "4.5.0-2", V5: "4.5.0-2 RULE-3.4.2-p", Run: acknowledgesWhatNobodyWanted},
 }
 
 // qos0HasNoIdentifier: a payload that looks like one arrives whole, both ways.
