@@ -71,6 +71,9 @@ func (s connect) take(st *state) bool {
 	if old.inGroup() && s.expiry > 0 && st.members(old.group()) > 1 {
 		return false
 	}
+	if w := s.will; w != nil && w.delay == short && w.decor.expiry == short {
+		return false // its expiry begins after its delay: no wait is between them
+	}
 	if s.will != nil && !st.expire(s.will.decor) {
 		return false
 	}
