@@ -131,13 +131,10 @@ func (c *Conn) End(b []byte) {
 		c.out = nil
 		return
 	}
-	switch n := c.count(); {
-	case n > MaxPending:
+	if c.count() > MaxPending {
 		c.discard()
 		c.shutLocked(ErrSlow)
 		return
-	case n > HighWater:
-		c.high = true
 	}
 	c.driver.poke()
 }
@@ -358,12 +355,14 @@ func (c *Conn) discard() {
 	c.count()
 }
 
-// count brings Pending up to date. mu is held.
+// count brings Pending up to date: End adds to it, and so do the headers of frames.
+// mu is held.
 func (c *Conn) count() int {
 	n := c.unsent
 	if c.out != nil {
 		n += len(c.out.b)
 	}
+	c.high = c.high || n > HighWater
 	c.pending.Store(int64(n))
 	return n
 }

@@ -314,6 +314,35 @@ func TestPacketPerFrame(t *testing.T) {
 	}
 }
 
+// Frames make more of the output than End counted: a handler that holds back for
+// that is told when to go on.
+func TestFramesRaiseHighWater(t *testing.T) {
+	const pingresp = "\xd0\x00"
+	opened, writable := make(chan *Conn, 1), make(chan struct{}, 8)
+	tr := start(t, Config{}, &recorder{
+		open:     func(c *Conn) { opened <- c },
+		writable: func(c *Conn) { writable <- struct{}{} },
+	})
+	client, server := net.Pipe() // holds nothing
+	defer client.Close()
+	if !tr.admit() {
+		t.Fatal("not admitted")
+	}
+	tr.startStream(server, wireWS, false)
+	w := dialWebSocket(t, client)
+	c := <-opened
+	send(c, []byte(strings.Repeat(pingresp, (HighWater-1<<10)/len(pingresp))))
+	if !settles(func() bool { return c.Pending() > HighWater }) {
+		t.Fatalf("%d bytes pending", c.Pending())
+	}
+	go io.Copy(io.Discard, w.r)
+	select {
+	case <-writable:
+	case <-time.After(time.Minute):
+		t.Error("no Writable")
+	}
+}
+
 // The engine closes before the upgrade: the peer is told nothing, but not kept.
 func TestCloseBeforeUpgrade(t *testing.T) {
 	tr := start(t, Config{}, &recorder{open: func(c *Conn) { send(c, []byte("x")); c.Close() }})
