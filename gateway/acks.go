@@ -4,6 +4,9 @@ import (
 	"sluice/codec"
 )
 
+// keptAcks is the room for acknowledgements that a connection keeps when none waits.
+const keptAcks = 16
+
 // ack is an acknowledgement that waits for its turn and for the disk. Acknowledgements
 // leave in the order of the packets that they answer [MQTT-4.6.0-2] to [MQTT-4.6.0-4].
 type ack struct {
@@ -20,6 +23,19 @@ type ack struct {
 type ticket struct {
 	conn *conn // the publisher
 	open int
+	held bool // the publisher's acknowledgement has not left
+}
+
+// newTicket makes a ticket of one that is used no more, if there is such.
+func (s *Server) newTicket(c *conn) *ticket {
+	n := len(s.tickets) - 1
+	if n < 0 {
+		return &ticket{conn: c, held: true}
+	}
+	t := s.tickets[n]
+	s.tickets = s.tickets[:n]
+	*t = ticket{conn: c, held: true}
+	return t
 }
 
 // done counts one recipient off.
@@ -27,8 +43,33 @@ func (t *ticket) done() {
 	if t == nil {
 		return
 	}
-	if t.open--; t.open == 0 && t.conn.state == connected {
+	switch t.open--; {
+	case t.open > 0:
+	case !t.held:
+		t.free()
+	case t.conn.state == connected:
 		t.conn.releaseAcks()
+	}
+}
+
+// leave is called when the publisher's acknowledgement does not look at t any more.
+func (t *ticket) leave() {
+	if t == nil {
+		return
+	}
+	if t.held = false; t.open == 0 {
+		t.free()
+	}
+}
+
+// free keeps t for another message: nobody knows it any more. A ticket of sessions or
+// connections that have ended does not come here, and is the collector's.
+func (t *ticket) free() {
+	const most = 1024
+	s := t.conn.srv
+	t.conn = nil
+	if len(s.tickets) < most {
+		s.tickets = append(s.tickets, t)
 	}
 }
 
@@ -41,6 +82,7 @@ func (a *ack) ready(committed uint64) bool {
 func (c *conn) acknowledge(a ack) {
 	if len(c.acks) == 0 && a.ready(c.srv.committed) {
 		c.tc.End(c.appendAck(c.tc.Begin(), &a))
+		a.ticket.leave()
 		return
 	}
 	c.acks = append(c.acks, a)
@@ -64,6 +106,7 @@ func (c *conn) releaseAcks() {
 		b := c.tc.Begin()
 		for i := range c.acks[:n] {
 			b = c.appendAck(b, &c.acks[i])
+			c.acks[i].ticket.leave()
 		}
 		c.tc.End(b)
 		rest := copy(c.acks, c.acks[n:])
@@ -75,8 +118,9 @@ func (c *conn) releaseAcks() {
 		c.listen()
 	}
 	switch {
+	case len(c.acks) == 0 && cap(c.acks) > keptAcks:
+		c.acks = nil // a burst is over
 	case len(c.acks) == 0:
-		c.acks = nil
 	case !c.waits && c.state == connected:
 		c.waits = true
 		c.srv.waiting = append(c.srv.waiting, c)

@@ -2,30 +2,43 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
+	"time"
 
 	"sluice/codec"
 	"sluice/gateway/transport"
 	"sluice/store"
 )
 
-// bench is a server in real time, on disk if durable, with one publisher whose packets
-// are handed over as a transport does.
+// bench is a server in real time. Its devices are played by the goroutine of the
+// benchmark, and what they send is answered in it too, so that a message takes the same
+// steps each time: firmware-tests/instructions counts them.
 type bench struct {
 	srv *Server
 	tr  *transport.Transport
-	pub *conn
 }
 
-func newBench(tb testing.TB, durable bool) *bench {
-	b := &bench{srv: New(Config{})}
+// newBench makes a server, on disk if linger, which is that of the store, is not 0.
+func newBench(tb testing.TB, linger time.Duration) *bench {
+	b := &bench{srv: New(Config{QueuePolicy: DropOldest})}
 	b.tr = transport.New(transport.Config{Loops: 1}, b.srv)
-	if durable {
-		db, err := store.Open(store.Config{Dir: tb.TempDir(), Sync: store.Never, Together: b.srv.Together(), Committed: b.srv.Committed, Failed: b.srv.Failed})
+	if linger != 0 {
+		dir := tb.TempDir()
+		reserve := filepath.Join(dir, "sluice.db.reserve") // it would be written meanwhile
+		if err := errors.Join(os.WriteFile(reserve, nil, 0o600), os.Truncate(reserve, 4<<20)); err != nil {
+			tb.Fatal(err)
+		}
+		db, err := store.Open(store.Config{Dir: dir, Sync: store.Never, Linger: linger, Together: b.srv.Together(), Committed: b.srv.Committed, Failed: b.srv.Failed})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -35,148 +48,282 @@ func newBench(tb testing.TB, durable bool) *bench {
 		tb.Cleanup(func() { db.Close() })
 	}
 	tb.Cleanup(func() { b.tr.Close(context.Background()) })
-	b.pub = b.join(tb, "pub", 0)
 	return b
 }
 
-// join connects a client whose output nobody looks at.
-func (b *bench) join(tb testing.TB, id string, expiry uint32) *conn {
-	ours, theirs := net.Pipe()
-	b.tr.Serve(theirs)
-	c := codec.Connect{Version: codec.V5, CleanStart: true, ClientID: []byte(id), SessionExpiry: expiry}
-	if _, err := ours.Write(c.Append(nil, codec.V5)); err != nil {
-		tb.Fatal(err)
+// endpoint is a device of a bench. Its methods panic if the connection is lost.
+type endpoint struct {
+	line    io.ReadWriteCloser
+	version codec.Version
+	in, out []byte
+	ack     codec.Puback // what is sent last of its kind
+	rec     codec.Pubrec
+	rel     codec.Pubrel
+	comp    codec.Pubcomp
+}
+
+// join connects a device. Its session is kept when it goes if it shall be durable.
+func (b *bench) join(line io.ReadWriteCloser, id string, v codec.Version, durable bool) *endpoint {
+	e := &endpoint{line: line, version: v, in: make([]byte, 16<<10)}
+	c := codec.Connect{Version: v, CleanStart: !durable, ClientID: []byte(id), TopicAliasMaximum: 8}
+	if durable {
+		c.SessionExpiry = never
 	}
-	if _, err := io.ReadFull(ours, make([]byte, 2)); err != nil { // CONNACK is there
-		tb.Fatal(err)
-	}
-	go io.Copy(io.Discard, ours)
+	e.send(&c)
+	e.read(4)
 	b.srv.mu.Lock()
-	defer b.srv.mu.Unlock()
-	return b.srv.sessions[id].conn
+	b.srv.sessions[id].conn.trusted = false // as if it came over a network
+	b.srv.mu.Unlock()
+	return e
 }
 
-func (b *bench) subscribe(c *conn, filter string, qos byte) {
-	b.srv.mu.Lock()
-	defer b.srv.mu.Unlock()
-	c.session.subscribe(&codec.Subscription{Filter: []byte(filter), QoS: qos}, 0)
+func (e *endpoint) subscribe(filter string, qos byte) {
+	e.send(&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte(filter), QoS: qos}}})
+	e.read(5)
 }
 
-// receive hands packets of c's to the server.
-func (b *bench) receive(c *conn, packets []byte) {
-	if n, err := b.srv.Receive(c.tc, packets); n != len(packets) || err != nil {
-		panic(fmt.Sprint(n, err))
+// put appends p to what the next send sends.
+func (e *endpoint) put(p codec.Packet) { e.out = p.Append(e.out, e.version) }
+
+func (e *endpoint) send(p codec.Packet) {
+	e.put(p)
+	if _, err := e.line.Write(e.out); err != nil {
+		panic(err)
+	}
+	e.out = e.out[:0]
+}
+
+// leave disconnects, and no error says so.
+func (e *endpoint) leave() {
+	e.put(&codec.Disconnect{})
+	e.line.Write(e.out)
+}
+
+// read takes what has come, n bytes at least.
+func (e *endpoint) read(n int) []byte {
+	n, err := io.ReadAtLeast(e.line, e.in, n)
+	if err != nil {
+		panic(err)
+	}
+	return e.in[:n]
+}
+
+// identifier is that of a PUBLISH above QoS 0.
+func identifier(b []byte) uint16 {
+	at := 2
+	if b[1] >= 0x80 {
+		at++
+	}
+	at += 2 + int(binary.BigEndian.Uint16(b[at:]))
+	return binary.BigEndian.Uint16(b[at:])
+}
+
+// smallAck is the length of PUBACK, PUBREC, PUBREL and PUBCOMP.
+const smallAck = 4
+
+// publish sends one message and ends what its QoS asks for.
+func (e *endpoint) publish(m *codec.Publish) {
+	e.send(m)
+	switch m.QoS {
+	case 1:
+		e.read(smallAck)
+	case 2:
+		e.read(smallAck)
+		e.rel.ID = m.ID
+		e.send(&e.rel)
+		e.read(smallAck)
 	}
 }
 
-// drained says whether the subscriber has taken what was sent.
-func drained(c *conn) bool { return c.tc.Pending() < transport.HighWater/2 }
-
-func wait(cond func() bool) {
-	for !cond() {
-		runtime.Gosched()
+// take receives one message and ends what its QoS asks for.
+func (e *endpoint) take(qos byte) {
+	b := e.read(2)
+	switch qos {
+	case 1:
+		e.ack.ID = identifier(b)
+		e.send(&e.ack)
+	case 2:
+		e.rec.ID = identifier(b)
+		e.comp.ID = e.rec.ID
+		e.send(&e.rec)
+		e.read(smallAck)
+		e.send(&e.comp)
 	}
+}
+
+// load is a kind of messages, from one publisher.
+type load struct {
+	name    string
+	version codec.Version
+	qos     byte
+	to      int  // subscribers
+	durable bool // their sessions are
+	rich    bool // with properties and topic aliases
+}
+
+var loads = []load{
+	{name: "qos=0", version: codec.V311, qos: 0, to: 1},
+	{name: "qos=1", version: codec.V311, qos: 1, to: 1},
+	{name: "qos=2", version: codec.V311, qos: 2, to: 1},
+	{name: "qos=1/durable", version: codec.V311, qos: 1, to: 1, durable: true},
+	{name: "qos=0/to=50", version: codec.V311, qos: 0, to: 50},
+	{name: "qos=1/to=50", version: codec.V311, qos: 1, to: 50},
+	{name: "qos=0/v5", version: codec.V5, qos: 0, to: 1, rich: true},
+	{name: "qos=1/v5", version: codec.V5, qos: 1, to: 1, rich: true},
+	{name: "qos=2/v5", version: codec.V5, qos: 2, to: 1, rich: true},
+}
+
+// on makes the devices of l, and returns what lets one message through.
+func (l *load) on(tb testing.TB) (one func()) {
+	linger := time.Duration(0)
+	if l.durable {
+		linger = time.Hour // all are acknowledged before anything is written
+	}
+	b := newBench(tb, linger)
+	pub := b.join(b.tr.Dial(), "pub", l.version, false)
+	subs := make([]*endpoint, l.to)
+	for i := range subs {
+		subs[i] = b.join(b.tr.Dial(), fmt.Sprint("sub", i), l.version, l.durable)
+		subs[i].subscribe("plant/+/pump/#", l.qos)
+	}
+	m := message("plant/7/pump/temperature", string(make([]byte, 64)), l.qos, 0)
+	if l.rich {
+		m.User = []codec.UserProperty{{Name: []byte("unit"), Value: []byte("Celsius")}}
+		m.ContentType = []byte("text/plain")
+		m.HasMessageExpiry, m.MessageExpiry = true, 3600
+		m.TopicAlias = 1
+	}
+	one = func() {
+		m.ID = m.ID%1000 + 1
+		if l.durable {
+			pub.send(m)
+			for _, sub := range subs {
+				sub.take(l.qos)
+			}
+			pub.read(smallAck)
+			return
+		}
+		pub.publish(m)
+		for _, sub := range subs {
+			sub.take(l.qos)
+		}
+	}
+	one()
+	if l.rich {
+		m.Topic = nil // the alias is known now
+	}
+	return one
 }
 
 func BenchmarkRoute(b *testing.B) {
-	payload := string(make([]byte, 100))
-	for _, c := range []struct {
-		name    string
-		qos     byte
-		durable bool
-		expiry  uint32
-		away    bool
-	}{
-		{"qos=0", 0, false, 0, false},
-		{"qos=1/memory", 1, false, 0, false},
-		{"qos=1/durable", 1, true, never, false},
-		{"qos=1/durable,away", 1, true, never, true},
-		{"qos=2/durable,away", 2, true, never, true},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			at := newBench(b, c.durable)
-			at.srv.cfg.QueuePolicy = DropOldest
-			sub := at.join(b, "sub", c.expiry)
-			to := sub.session
-			at.subscribe(sub, "site/+/value", c.qos)
-			if c.away {
-				at.srv.mu.Lock()
-				sub.end("away")
-				at.srv.mu.Unlock()
-			}
-			var in, ack []byte
-			m := message("site/one/value", payload, c.qos, 0)
+	for _, l := range loads {
+		b.Run(l.name, func(b *testing.B) {
+			one := l.on(b)
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				m.ID = uint16(i%1000 + 1)
-				in = m.Append(in[:0], codec.V5)
-				at.receive(at.pub, in)
-				switch {
-				case c.qos == 2:
-					in = (&codec.Pubrel{ID: uint16(i%1000 + 1)}).Append(in[:0], codec.V5)
-					at.receive(at.pub, in)
-				case c.qos == 1 && !c.away:
-					ack = (&codec.Puback{ID: packetID(to.window.first)}).Append(ack[:0], codec.V5)
-					at.receive(sub, ack)
-				}
-				if i%64 == 0 {
-					wait(func() bool { return drained(sub) && drained(at.pub) })
-				}
-				if c.away && i%256 == 255 { // the disk keeps the pace
-					wait(func() bool {
-						at.srv.mu.Lock()
-						defer at.srv.mu.Unlock()
-						return at.pub.unacked == 0
-					})
-				}
+			for b.Loop() {
+				one()
 			}
 		})
 	}
 }
 
-func BenchmarkConnectAndSubscribe(b *testing.B) {
-	at := newBench(b, false)
+// BenchmarkAway is messages to a durable session whose client is gone, published 64 at a
+// time: they are on disk before they are acknowledged.
+func BenchmarkAway(b *testing.B) {
+	const burst = 64
+	for _, qos := range []byte{1, 2} {
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
+			at := newBench(b, time.Millisecond)
+			sub := at.join(at.tr.Dial(), "sub", codec.V311, true)
+			sub.subscribe("plant/+/pump/#", qos)
+			sub.leave()
+			pub := at.join(at.tr.Dial(), "pub", codec.V311, false)
+			m := message("plant/7/pump/temperature", string(make([]byte, 64)), qos, 0)
+			b.ReportAllocs()
+			for b.Loop() {
+				if m.ID++; m.ID < burst {
+					pub.put(m)
+					continue
+				}
+				pub.send(m)
+				pub.read(burst * smallAck)
+				if qos == 2 {
+					for pub.rel.ID = 1; pub.rel.ID < burst; pub.rel.ID++ {
+						pub.put(&pub.rel)
+					}
+					pub.send(&pub.rel)
+					pub.read(burst * smallAck)
+				}
+				m.ID = 0
+			}
+		})
+	}
+}
+
+// BenchmarkConnect is CONNECT, SUBSCRIBE and DISCONNECT.
+func BenchmarkConnect(b *testing.B) {
+	at := newBench(b, 0)
 	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		c := at.join(b, fmt.Sprint("client", i), 0)
-		at.subscribe(c, fmt.Sprint("device/", i), 1)
+	for b.Loop() {
+		e := at.join(at.tr.Dial(), "device", codec.V311, false)
+		e.subscribe("device/command", 1)
+		e.leave()
+		runtime.Gosched() // the transport ends it
 	}
 }
 
-// Routing allocates nothing. What is counted here is the goroutine that a pipe's
-// transport starts for each flush, one for each connection in fifty messages.
-func TestRoutingAllocates(t *testing.T) {
-	const burst = 50
-	for _, qos := range []byte{0, 1, 2} {
-		at := newBench(t, false)
-		sub := at.join(t, "sub", 0)
-		at.subscribe(sub, "site/#", qos)
-		m := message("site/one/value", "21.5", qos, 0)
-		var in, out []byte
-		got := testing.AllocsPerRun(200, func() {
-			in, out = in[:0], out[:0]
-			for i := range burst {
-				id := packetID(sub.session.queue.Next() + uint64(i))
-				m.ID = uint16(i + 1)
-				in = m.Append(in, codec.V5)
-				switch qos {
-				case 1:
-					out = (&codec.Puback{ID: id}).Append(out, codec.V5)
-				case 2:
-					in = (&codec.Pubrel{ID: m.ID}).Append(in, codec.V5)
-					out = (&codec.Pubrec{ID: id}).Append(out, codec.V5)
-					out = (&codec.Pubcomp{ID: id}).Append(out, codec.V5)
-				}
-			}
-			at.receive(at.pub, in)
-			at.receive(sub, out)
-			wait(func() bool { return sub.tc.Pending() == 0 && at.pub.tc.Pending() == 0 })
-		})
-		if got > 10 { // one for each message would be 50
-			t.Errorf("QoS %d: %v allocations for %d messages", qos, got, burst)
-		}
-		if n := sub.session.window.sent - sub.session.window.first; n != 0 {
-			t.Errorf("QoS %d: %d messages are in flight still", qos, n)
-		}
+// BenchmarkTCP is messages at QoS 0 through an event loop, 16 at a time.
+func BenchmarkTCP(b *testing.B) {
+	const burst = 16
+	at := newBench(b, 0)
+	addr, err := at.tr.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		b.Fatal(err)
 	}
+	dial := func() net.Conn {
+		nc, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { nc.Close() })
+		return nc
+	}
+	pub := at.join(dial(), "pub", codec.V311, false)
+	sub := at.join(dial(), "sub", codec.V311, false)
+	sub.subscribe("plant/+/pump/#", 0)
+	m := message("plant/7/pump/temperature", string(make([]byte, 64)), 0, 0)
+	size := len(m.Append(nil, codec.V311))
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		if n++; n < burst {
+			pub.put(m)
+			continue
+		}
+		pub.send(m)
+		sub.read(burst * size)
+		n = 0
+	}
+}
+
+// Routing allocates nothing, at any QoS. Not to be counted with the race detector, which
+// drops buffers from their pools to find misuse.
+func TestRoutingAllocatesNothing(t *testing.T) {
+	if raced() {
+		t.Skip("built with the race detector")
+	}
+	for _, l := range loads {
+		t.Run(l.name, func(t *testing.T) {
+			one := l.on(t)
+			if n := testing.AllocsPerRun(1000, one); n != 0 {
+				t.Errorf("a message allocates %v times", n)
+			}
+		})
+	}
+}
+
+// raced says whether this is built with the race detector.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

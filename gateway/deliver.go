@@ -165,7 +165,7 @@ func (pub *publication) spare() *ticket {
 		return nil
 	}
 	if pub.ticket == nil {
-		pub.ticket = &ticket{conn: pub.origin}
+		pub.ticket = pub.origin.srv.newTicket(pub.origin)
 	}
 	pub.ticket.open++
 	return pub.ticket

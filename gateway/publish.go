@@ -114,17 +114,20 @@ func (c *conn) denied(p *codec.Publish, code codec.ReasonCode) {
 // accept acknowledges a routed message at QoS 1 or 2, last. [MQTT-4.3.2-4], [MQTT-4.3.3-8]
 func (c *conn) accept(p *codec.Publish, pub *publication) {
 	a := ack{id: p.ID, epoch: pub.epoch, kind: codec.TypePuback}
-	if !pub.disk {
-		a.ticket = pub.ticket
-	}
 	if !pub.wanted {
 		a.code = codec.NoMatchingSubscribers
 	}
+	disk := pub.disk
 	if p.QoS == 2 {
 		a.kind = codec.TypePubrec
 		if epoch := c.session.hold(p.ID); epoch != 0 {
-			a.epoch, a.ticket = epoch, nil
+			a.epoch, disk = epoch, true
 		}
+	}
+	if disk {
+		pub.ticket.leave()
+	} else {
+		a.ticket = pub.ticket
 	}
 	c.acknowledge(a)
 }

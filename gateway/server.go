@@ -70,6 +70,7 @@ type Server struct {
 	committed  uint64     // the last epoch known to be durable
 	waiting    []*conn    // with acknowledgements that wait for the disk or for others
 	blocked    []*session // with QoS 2 messages that wait for the disk to be sent
+	tickets    []*ticket  // used no more
 	touched    []*session // whose windows have moved since they were stored
 	saver      timer      // stores them
 	failing    error      // what the disk says; nil: it is well
