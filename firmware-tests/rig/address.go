@@ -2,19 +2,26 @@ package rig
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 )
 
+// Ports below those that Linux gives to connections that go out, and to who asks for
+// any port: nobody takes one between FreeAddrs and the program that is to listen there.
+const firstPort, ports = 10000, 20000
+
 // FreeAddrs returns n addresses of 127.0.0.1 that nobody listens on now.
-func FreeAddrs(n int) ([]string, error) {
-	addrs := make([]string, n)
-	for i := range addrs {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+func FreeAddrs(n int) (addrs []string, err error) {
+	for try := 0; len(addrs) < n; try++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports)))
+		if err != nil && try < 100*n {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look for a free port: %w", err)
 		}
 		defer ln.Close() // held until all are found, so that no two are the same
-		addrs[i] = ln.Addr().String()
+		addrs = append(addrs, ln.Addr().String())
 	}
 	return addrs, nil
 }
