@@ -17,8 +17,8 @@ const (
 // a node has died is asked again at once.
 type backoff struct{ last time.Duration }
 
-// next returns the wait after an attempt that lasted so long, connection
-// included. If it failed for a reason that time alone will not mend, the wait
+// next returns the wait after a connection that lasted so long, 0 if it was not
+// made. If it failed for a reason that time alone will not mend, the wait
 // is at the slow end, half a minute to a minute.
 func (b *backoff) next(lasted time.Duration, permanent bool) time.Duration {
 	if lasted >= stable {

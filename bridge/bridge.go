@@ -172,13 +172,11 @@ func (b *Bridge) ClientID() string { return string(b.clientID) }
 // both sides, within about a second, and returns nil. Call it once.
 func (b *Bridge) Run(ctx context.Context) error {
 	for {
-		began := time.Now()
 		err := b.connect(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		b.ended(err)
-		wait := b.backoff.next(time.Since(began), permanent(err))
+		wait := b.backoff.next(b.ended(err), permanent(err))
 		attrs := []any{"error", err, "retry_in", wait.Round(time.Millisecond)}
 		if hint := hint(err); hint != "" {
 			attrs = append(attrs, "hint", hint)
@@ -223,13 +221,16 @@ func (b *Bridge) connected(up *upstream) {
 		"receive_maximum", up.receiveMaximum, "maximum_qos", up.maximumQoS, "maximum_packet_size", up.maximumPacketSize)
 }
 
-func (b *Bridge) ended(err error) {
+// ended returns how long the connection lasted: 0 if it was not made.
+func (b *Bridge) ended(err error) (lasted time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.status.Connected {
+		lasted = time.Since(b.status.Since)
 		b.status.Connected, b.status.Since = false, time.Now()
 	}
 	b.status.Err = err
+	return lasted
 }
 
 // Status may be called at any time.

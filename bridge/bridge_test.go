@@ -168,6 +168,22 @@ func TestAnswersNeither(t *testing.T) {
 	})
 }
 
+// An attempt that fails slowly is not a connection that was good for a while.
+func TestSilenceIsAskedLessOften(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		longest, hungUp := time.Duration(0), time.Now()
+		for range 100 {
+			up := s.upstream(codec.V5)
+			longest = max(longest, time.Since(hungUp))
+			up.wantClosed("a CONNECT that is not answered")
+			hungUp = time.Now()
+		}
+		if longest < 10*time.Second {
+			t.Errorf("of 100 waits the longest is %v", longest)
+		}
+	})
+}
+
 func TestRefusal(t *testing.T) {
 	for _, test := range []struct {
 		code codec.ReasonCode
