@@ -240,8 +240,12 @@ func TestLongNames(t *testing.T) {
 		p.send(retained(longest, "x", 1, 1))
 		p.want("a name of the greatest length is taken", message(longest, "x", 1, 2), &codec.Puback{ID: 1})
 		p.send(&codec.Puback{ID: 2})
-		p.send(retained(tooLong, "x", 1, 2))
-		p.wantRefused("a longer one is not", codec.TopicNameInvalid)
+		p.send(retained(tooLong, "x", 1, 2), retained(tooLong, "x", 2, 3))
+		p.want("a longer one is not: a bridge has to get over it, as its upstream would send it again and again",
+			&codec.Puback{ID: 2, Code: codec.TopicNameInvalid, ReasonString: []byte("topic name invalid")},
+			&codec.Pubrec{ID: 3, Code: codec.TopicNameInvalid, ReasonString: []byte("topic name invalid")})
+		p.send(retained(tooLong, "x", 0, 0))
+		p.wantRefused("where there is no answer", codec.TopicNameInvalid)
 		at.restart()
 		if r := at.db.Report(); r.Dropped != 0 || at.srv.retained.Len() != 1 || at.srv.stats.Subscriptions != 1 {
 			t.Errorf("%+v dropped at the next start, %d retained, %d subscriptions", r, at.srv.retained.Len(), at.srv.stats.Subscriptions)

@@ -29,7 +29,7 @@ func (c *conn) publish(p *codec.Publish) {
 		c.close(err.Code, err.Text)
 		return
 	}
-	if len(p.Topic) > maxName {
+	if len(p.Topic) > maxName && (p.QoS == 0 || c.version != codec.V5) {
 		c.close(codec.TopicNameInvalid, "topic too long")
 		return
 	}
@@ -69,6 +69,9 @@ func (s *Server) forward(pub *publication) {
 
 // admit says whether a message may come in: Success or why not.
 func (s *Server) admit(c *conn, p *codec.Publish) codec.ReasonCode {
+	if len(p.Topic) > maxName {
+		return codec.TopicNameInvalid
+	}
 	if !c.trusted && p.Topic[0] == '$' || !c.mayPublish(c.session.id, p.Topic) {
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized
