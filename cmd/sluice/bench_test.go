@@ -37,6 +37,8 @@ func TestBenchScenarios(t *testing.T) {
 		{"pairs -pairs 5 -n 100 -qos 1 -rate 2000 -size 3000", 500, 500},
 		{"pairs -pairs 5 -n 100 -qos 1 -V 5 -user 3 -alias", 500, 500},
 		{"pairs -pairs 5 -n 100 -V 3.1 -window 50 -coalesce 100us", 500, 500},
+		{"pairs -pairs 5 -n 100 -qos 1 -durable -threads 2", 500, 500},
+		{"fanin -pubs 5 -n 100 -qos 2 -durable -V 5", 500, 500},
 		{"retained -n 300", 300, 300},
 		{"retained -n 300 -qos 1 -V 5", 300, 300},
 		{"offline -n 300 -qos 1 -pubs 3", 900, 900},

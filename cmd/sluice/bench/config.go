@@ -42,6 +42,7 @@ type Config struct {
 	Hold     time.Duration
 	Parallel int
 	Share    string
+	Durable  bool // the subscribers' sessions outlive their connections
 	Clean    bool
 
 	Threads  int
@@ -102,6 +103,7 @@ func (c *Config) Flags(f *flag.FlagSet, scenario string) error {
 	f.DurationVar(&c.Hold, "hold", 2*time.Second, "")
 	f.IntVar(&c.Parallel, "parallel", 100, "")
 	f.StringVar(&c.Share, "share", "", "")
+	f.BoolVar(&c.Durable, "durable", false, "")
 	f.BoolVar(&c.Clean, "clean", true, "")
 	f.IntVar(&c.Threads, "threads", 1, "")
 	f.BoolVar(&c.Spin, "spin", false, "")

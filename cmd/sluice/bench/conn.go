@@ -76,6 +76,17 @@ func (r *run) client(w *worker, name, filter string) *conn {
 	return c
 }
 
+// hour is how long a session is kept that outlives its connection, in seconds.
+const hour = 3600
+
+// outlive asks for a session that is kept after the connection.
+func (c *conn) outlive() {
+	c.connect.CleanStart = false
+	if c.connect.Version == codec.V5 {
+		c.connect.SessionExpiry = hour
+	}
+}
+
 // outStart is the length of an empty out buffer.
 func (c *conn) outStart() int {
 	if c.ws != nil {

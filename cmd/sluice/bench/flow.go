@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -25,10 +26,14 @@ func (r *run) flow() error {
 	f := &flow{run: r, copies: 1}
 	f.build()
 	r.report.Pubs, r.report.Subs = len(f.pubs), len(f.subs)
-	if err := f.connect(); err != nil {
-		return err
+	err := f.connect()
+	if err == nil {
+		err = f.measure()
 	}
-	return f.measure()
+	if f.cfg.Durable {
+		err = errors.Join(err, f.forget())
+	}
+	return err
 }
 
 // addPub adds publisher i of a topic of its own.
@@ -49,7 +54,11 @@ func (f *flow) addPub(i int) *publisher {
 // addSub adds subscriber i, who expects messages of pubs publishers.
 func (f *flow) addSub(i int, filter string, firstPub, pubs int) *subscriber {
 	w := f.workers[i%len(f.workers)]
-	s := newSubscriber(f.client(w, fmt.Sprint("s", i), filter), uint32(firstPub), pubs)
+	c := f.client(w, fmt.Sprint("s", i), filter)
+	if f.cfg.Durable {
+		c.outlive()
+	}
+	s := newSubscriber(c, uint32(firstPub), pubs)
 	w.subs = append(w.subs, s)
 	f.subs = append(f.subs, s)
 	return s
@@ -133,6 +142,32 @@ func (f *flow) connect() error {
 	}
 	if n, all := f.totals().ready, len(f.pubs)+len(f.subs); n < uint64(all) {
 		return fmt.Errorf("%d of %d connections are ready: %w", n, all, f.ended())
+	}
+	return nil
+}
+
+// forget ends the sessions that were to outlive their connections.
+func (f *flow) forget() error {
+	f.doing("ending sessions")
+	f.stop.Store(f.ctx.Err() != nil)
+	f.each(func(w *worker) {
+		ready := w.ready
+		var clean []*conn
+		for i, s := range f.subs {
+			if s.c.w == w {
+				s.c.hangUp()
+				clean = append(clean, f.client(w, fmt.Sprint("s", i), ""))
+			}
+		}
+		w.connectAll(clean, 0, w.run.clock()+int64(f.cfg.Limit))
+		if w.ready-ready < uint64(len(clean)) {
+			w.connError(errors.New("sessions are left on the server"))
+		}
+	})
+	for _, w := range f.workers {
+		if w.firstErr != nil {
+			return w.firstErr
+		}
 	}
 	return nil
 }

@@ -189,9 +189,6 @@ func (r *run) retained() error {
 	return nil
 }
 
-// hour is how long the session of the absent subscriber is kept, in seconds.
-const hour = 3600
-
 // offline lets messages queue up for an absent subscriber with a session, and
 // times their delivery when it comes back.
 func (r *run) offline() error {
@@ -199,10 +196,7 @@ func (r *run) offline() error {
 	topic := r.cfg.Topic + "/offline"
 	session := func(filter string) *conn {
 		c := r.client(r.workers[0], "os", filter)
-		c.connect.CleanStart = false
-		if c.connect.Version == codec.V5 {
-			c.connect.SessionExpiry = hour
-		}
+		c.outlive()
 		return c
 	}
 	if err := r.purge(); err != nil { // a session of an earlier run
