@@ -3,13 +3,14 @@
 # make demo          the whole job in a minute: sensors, gateway, a cluster that fails
 # make test          all tests, those of the gateway with the race detector
 # make check         formatting, vet, staticcheck, a few seconds of each fuzz target
-# make bench         benchmarks, then the gateway beside Mosquitto
+# make bench         benchmarks, each COUNT (6) times, for benchstat
+# make bench-peers   the gateway beside its peers: firmware-tests/bench/RESULTS.md; FLAGS=-short to try
 # make conformance   every statement of MQTT 3.1.1 and 5.0, at bin/sluice or at BROKER=host:port
 # make firmware      the tests that use the built gateway only, all of them
 # make release       dist/: every platform, reproducible, with sizes and checksums
 # make test-arm      tests of codec, store and gateway for ARM, under QEMU
 
-.PHONY: build run demo test check bench conformance firmware release test-arm
+.PHONY: build run demo test check bench bench-peers conformance firmware release test-arm
 build:
 	deploy/build.sh bin/sluice
 
@@ -26,8 +27,10 @@ check:
 	deploy/check.sh
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./...
-	cd firmware-tests && go run ./bench/table
+	@go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./...
+
+bench-peers:
+	cd firmware-tests && go run ./bench/table -results bench $(FLAGS)
 
 conformance:
 	@cd firmware-tests && go run ./conformance $(if $(BROKER),-broker $(BROKER)) $(FLAGS)

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/firmware-tests/rig"
+)
+
+const (
+	startLimit = 30 * time.Second
+	loadLimit  = 150 * time.Second // sluice bench gives up before
+	settling   = 200 * time.Millisecond
+)
+
+// brokers are those that can be measured here.
+type brokers struct {
+	dir      string            // temporary, for all they write
+	scripts  string            // the folder of the start scripts
+	gateway  string            // the binary that is measured, and measures
+	env      []string          // tells the scripts where the programs are
+	versions map[string]string // by script; what is not there can not be had
+}
+
+// findBrokers finds, installs or builds all it can.
+func findBrokers(dir string) (*brokers, error) {
+	gateway, err := rig.Build()
+	if err != nil {
+		return nil, err
+	}
+	b := &brokers{
+		dir: dir, gateway: gateway, versions: map[string]string{},
+		scripts: filepath.Join(rig.Root(), "firmware-tests", "bench", "peers"),
+		env:     []string{"GATEWAY=" + gateway},
+	}
+	b.add("sluice", "", gateway, nil, "version")
+	mosquitto, err := rig.Find("mosquitto", "mosquitto")
+	b.add("mosquitto", "", mosquitto, err, "-h")
+	nats, err := rig.BuildNATS()
+	b.add("nats", "NATS_SERVER", nats, err, "-v")
+	mochi, err := buildMochi(filepath.Join(b.scripts, "mochi"))
+	b.add("mochi", "MOCHI", mochi, err, "version")
+	return b, makeCertificate(dir)
+}
+
+// add takes in a program by what its script is called, and the variable that the
+// script finds it by, unless err says that there is none.
+func (b *brokers) add(script, variable, path string, err error, versionFlag string) {
+	if err != nil {
+		progress("without %s: %v", script, err)
+		return
+	}
+	if variable != "" {
+		b.env = append(b.env, variable+"="+path)
+	}
+	out, _ := exec.Command(path, versionFlag).CombinedOutput() // mosquitto -h fails, and says it
+	first, _, _ := strings.Cut(string(out), "\n")
+	b.versions[script] = strings.TrimSpace(first)
+}
+
+// buildMochi builds the program in dir, a module of its own.
+func buildMochi(dir string) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	path := filepath.Join(cache, "sluice-firmware-tests", "mochi")
+	cmd := exec.Command("go", "build", "-o", path, ".") // nothing to do if it is there
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build mochi: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// present is the sides whose brokers are here.
+func (b *brokers) present(sides []side) (here []side) {
+	for _, s := range sides {
+		if _, ok := b.versions[s.broker]; ok {
+			here = append(here, s)
+		}
+	}
+	return here
+}
+
+// load starts a broker, puts a load on it and ends it.
+func (b *brokers) load(s side, args []string) (o outcome, line []byte, err error) {
+	dir, err := os.MkdirTemp(b.dir, s.broker+"-")
+	if err != nil {
+		return o, nil, err
+	}
+	defer os.RemoveAll(dir)
+	addrs, err := rig.FreeAddrs(2)
+	if err != nil {
+		return o, nil, err
+	}
+	env, addr := b.environment(s, addrs)
+	_, port, _ := net.SplitHostPort(addrs[0])
+	var log rig.Log
+	p, err := rig.Start(&log, append(env, "TMPDIR="+dir), "sh", filepath.Join(b.scripts, s.broker+".sh"), port)
+	if err != nil {
+		return o, nil, err
+	}
+	defer p.Kill()
+	if err := listening(p, addr); err != nil {
+		return o, nil, fmt.Errorf("%w\n%s", err, log.Tail(5))
+	}
+	time.Sleep(settling)
+	scheme := s.scheme
+	if scheme == "" {
+		scheme = "mqtt"
+	}
+	args = append(args, strings.Fields(s.flags)...)
+	args = append(args, "-url", scheme+"://"+addr, "-pid", strconv.Itoa(p.PID()), "-label", s.label, "-json")
+	return b.generate(args)
+}
+
+// environment is a broker's, and the address to put the load on.
+func (b *brokers) environment(s side, addrs []string) (env []string, addr string) {
+	env = append(append(env, b.env...), s.env...)
+	switch s.scheme {
+	case "ws":
+		return append(env, "SLUICE_WS_ADDR="+addrs[1]), addrs[1]
+	case "mqtts":
+		return append(env, "SLUICE_MQTTS_ADDR="+addrs[1], "SLUICE_WSS_ADDR=off",
+			"SLUICE_TLS_CERT="+filepath.Join(b.dir, "cert.pem"), "SLUICE_TLS_KEY="+filepath.Join(b.dir, "key.pem")), addrs[1]
+	}
+	return env, addrs[0]
+}
+
+// listening waits until p listens on addr.
+func listening(p *rig.Process, addr string) error {
+	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			return c.Close()
+		}
+		select {
+		case <-p.Done():
+			return fmt.Errorf("it ended before it listened on %s", addr)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("it does not listen on %s within %v", addr, startLimit)
+}
+
+// generate runs sluice bench. A run that went wrong has an outcome as well.
+func (b *brokers) generate(args []string) (o outcome, line []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), loadLimit)
+	defer cancel()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, b.gateway, append([]string{"bench"}, args...)...)
+	cmd.Stderr = &errs
+	line, runErr := cmd.Output()
+	if err := json.Unmarshal(line, &o); err != nil {
+		return o, nil, fmt.Errorf("sluice bench %s: %w\n%s", strings.Join(args, " "), runErr, errs.String())
+	}
+	return o, line, nil
+}
+
+// makeCertificate makes cert.pem and key.pem in dir, for a server that nobody checks.
+func makeCertificate(dir string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: cert}, "key.pem": {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

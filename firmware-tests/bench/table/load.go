@@ -1,0 +1,225 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// workload is a load, the sides that it is put on, and what is to be seen of it.
+type workload struct {
+	group string
+	name  string
+	flags string // scenario and flags of sluice bench
+	timed bool   // runs for a time, which is added
+	sides []side
+	base  string // label of the side that ratios are to
+	rows  []row
+}
+
+// side is a broker, and how it is spoken to.
+type side struct {
+	label  string
+	broker string   // its start script in peers/
+	scheme string   // of the URL
+	env    []string // of the broker
+	flags  string   // further ones of sluice bench
+}
+
+// row is a figure of a load.
+type row struct {
+	figure string // what it is, with its unit
+	value  func(outcome) float64
+	side   string // whose figure is measured against goal; "" is the first
+	goal   goal
+}
+
+// name is the figure, and whose if that is not plain.
+func (w row) name() string {
+	if w.side == "" {
+		return w.figure
+	}
+	return w.figure + " over " + w.side
+}
+
+// goal is what a figure is to be; the zero value is none.
+type goal struct {
+	ratio   float64 // of the base, or less
+	atMost  float64
+	atLeast float64
+}
+
+func (g goal) String() string {
+	switch {
+	case g.ratio > 0:
+		return fmt.Sprintf("%.2f or less", g.ratio)
+	case g.atMost > 0:
+		return cell(g.atMost) + " or less"
+	case g.atLeast > 0:
+		return cell(g.atLeast) + " or more"
+	}
+	return ""
+}
+
+// limit is the figure itself that the goal asks for, beside that of the base; 0 is none.
+func (g goal) limit(base float64) float64 { return max(g.ratio*base, g.atMost, g.atLeast) }
+
+// met says whether a figure reaches the goal, beside that of the base.
+func (g goal) met(figure, base float64) bool {
+	if g.atLeast > 0 {
+		return figure >= g.atLeast
+	}
+	return figure <= g.limit(base)
+}
+
+// What rows show.
+func cpu(o outcome) float64          { return o.CPUPerMsg }
+func p50(o outcome) float64          { return o.P50 }
+func p99(o outcome) float64          { return o.P99 }
+func delivered(o outcome) float64    { return o.OutPerSec }
+func acknowledged(o outcome) float64 { return o.InPerSec }
+func rssConn(o outcome) float64      { return o.RSSPerConn }
+func storeCPU(o outcome) float64     { return o.StoreCPU }
+func storeRSS(o outcome) float64     { return o.StoreRSS }
+func written(o outcome) float64      { return o.Written }
+
+const (
+	perMessage = "CPU us/message"
+	flood0     = " -qos 0 -window 400 -burst 32"
+	flood1     = " -qos 1 -inflight 64 -burst 16"
+	flood2     = " -qos 2 -inflight 64 -burst 16"
+	pace       = " -rate 5000"
+
+	noSync = "SLUICE_STORE_SYNC=never"
+	synced = "SLUICE_STORE_SYNC=always"
+)
+
+var (
+	sluice    = side{label: "Sluice", broker: "sluice"}
+	mosquitto = side{label: "Mosquitto", broker: "mosquitto"}
+	nats      = side{label: "nats-server", broker: "nats"}
+	mochi     = side{label: "mochi", broker: "mochi"}
+	peers     = []side{sluice, mosquitto, nats, mochi}
+
+	always = side{label: "sync always", broker: "sluice", env: []string{synced}}
+	never  = side{label: "sync never", broker: "sluice", env: []string{noSync}}
+
+	tcp   = side{label: "TCP", broker: "sluice"}
+	ws    = side{label: "WebSocket", broker: "sluice", scheme: "ws"}
+	tls   = side{label: "TLS", broker: "sluice", scheme: "mqtts", flags: "-insecure"}
+	wires = []side{tcp, ws, tls}
+
+	five = side{label: "MQTT 5", broker: "sluice", flags: "-V 5 -user 2 -alias"}
+	four = side{label: "MQTT 3.1.1", broker: "sluice"}
+)
+
+// beside is a load on all peers whose CPU time for a message is looked at.
+func beside(name, flags string, goals float64, more ...row) *workload {
+	return &workload{
+		group: "Messages", name: name, flags: flags, timed: true, sides: peers, base: mosquitto.label,
+		rows: append([]row{{perMessage, cpu, "", goal{ratio: goals}}}, more...),
+	}
+}
+
+// overWires is a load on the gateway over different wires.
+func overWires(name, flags string) *workload {
+	return &workload{
+		group: "Wires", name: name, flags: flags, timed: true, sides: wires, base: tcp.label,
+		rows: []row{
+			{perMessage, cpu, ws.label, goal{ratio: 1.3}},
+			{perMessage, cpu, tls.label, goal{ratio: 1.6}},
+		},
+	}
+}
+
+// loads are all there are.
+var loads = []*workload{
+	beside("fan-in 50 to 1, QoS 0", "fanin -pubs 50"+flood0, 0.06),
+	beside("fan-in 50 to 1, QoS 1", "fanin -pubs 50"+flood1, 0.07),
+	beside("fan-out 1 to 100, QoS 0", "fanout -subs 100"+flood0, 0.10),
+	beside("fan-out 1 to 100, QoS 1", "fanout -subs 100"+flood1, 0.13),
+	beside("50 pairs, QoS 0", "pairs -pairs 50"+flood0, 0.05),
+	beside("50 pairs, QoS 1", "pairs -pairs 50"+flood1, 0.06),
+	beside("50 pairs, QoS 2", "pairs -pairs 50"+flood2, 0.06),
+	beside("50 pairs at 5,000/s, QoS 0", "pairs -pairs 50 -qos 0"+pace, 1,
+		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}),
+	beside("50 pairs at 5,000/s, QoS 1", "pairs -pairs 50 -qos 1"+pace, 1),
+	{
+		group: "Connections", name: "5,000 idle connections, a subscription each", flags: "conns -conns 5000 -hold 500ms",
+		sides: peers, base: mosquitto.label,
+		rows: []row{
+			{"RSS bytes/connection", rssConn, "", goal{ratio: 1}},
+			{"CPU us/connect and subscribe", cpu, "", goal{ratio: 0.7}},
+		},
+	},
+	{
+		group: "Kept messages", name: "10,000 retained messages", flags: "retained -n 10000",
+		sides: peers, base: mosquitto.label,
+		rows: []row{
+			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.22}},
+			{"deliver, " + perMessage, cpu, "", goal{ratio: 0.25}},
+		},
+	},
+	{
+		group: "Kept messages", name: "20,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 20000 -inflight 100 -burst 25",
+		sides: peers, base: mosquitto.label,
+		rows: []row{
+			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.13}},
+			{"drain, " + perMessage, cpu, "", goal{ratio: 0.13}},
+			{"RSS bytes/message", storeRSS, "", goal{ratio: 1}},
+		},
+	},
+	{
+		group: "On disk", name: "absent subscriber, QoS 1, 50 publishers with 50 in flight", flags: "offline -qos 1 -pubs 50 -inflight 50 -n 4000",
+		sides: []side{always, never}, base: never.label,
+		rows: []row{
+			{"acknowledged/s", acknowledged, "", goal{atLeast: 150000}},
+			{"store, CPU us/message", storeCPU, "", goal{atMost: 5}},
+		},
+	},
+	{
+		group: "On disk", name: "everybody online, 50 pairs with durable sessions, QoS 1", flags: "pairs -pairs 50 -durable" + flood1, timed: true,
+		sides: []side{always, never}, base: never.label,
+		rows: []row{
+			{perMessage, cpu, "", goal{ratio: 1.2}},
+			{"bytes to disk/message", written, "", goal{atMost: 20}},
+		},
+	},
+	overWires("50 pairs, QoS 0", "pairs -pairs 50"+flood0),
+	overWires("50 pairs, QoS 1", "pairs -pairs 50"+flood1),
+	{
+		group: "Wires", name: "1,000 idle connections, a subscription each", flags: "conns -conns 1000 -hold 500ms",
+		sides: wires, base: tcp.label,
+		rows: []row{
+			{"RSS bytes/connection", rssConn, ws.label, goal{atMost: 1536}},
+			{"RSS bytes/connection", rssConn, tls.label, goal{atMost: 12288}},
+		},
+	},
+	{
+		group: "Versions", name: "two user properties and a topic alias, or none: 50 pairs, QoS 1", flags: "pairs -pairs 50" + flood1, timed: true,
+		sides: []side{five, four}, base: four.label,
+		rows: []row{{perMessage, cpu, "", goal{ratio: 1.3}}},
+	},
+}
+
+// ownLoad is a load that the user thought of.
+func ownLoad(flags string) *workload {
+	rows := []row{{perMessage, cpu, "", goal{}}, {"delivered/s", delivered, "", goal{}}, {"latency p50 us", p50, "", goal{}}, {"latency p99 us", p99, "", goal{}}}
+	switch strings.Fields(flags)[0] {
+	case "conns":
+		rows = []row{{"CPU us/connection", cpu, "", goal{}}, {"RSS bytes/connection", rssConn, "", goal{}}, {"ready p50 us", p50, "", goal{}}}
+	case "retained", "offline":
+		rows = []row{{"stored/s", acknowledged, "", goal{}}, {"store, CPU us/message", storeCPU, "", goal{}},
+			{"deliver, CPU us/message", cpu, "", goal{}}, {"RSS bytes/message", storeRSS, "", goal{}}}
+	}
+	return &workload{group: flags, name: flags, flags: flags, sides: peers, base: mosquitto.label, rows: rows}
+}
+
+// arguments are those of sluice bench, without the server.
+func (l *workload) arguments(duration, warmup time.Duration) []string {
+	args := strings.Fields(l.flags)
+	if l.timed {
+		args = append(args, "-time", duration.String(), "-warmup", warmup.String())
+	}
+	return args
+}

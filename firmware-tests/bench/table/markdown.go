@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/firmware-tests/rig"
+)
+
+// markdown is the group as a table: the best figure of a row is bold, one whose runs
+// made faults has a star, and the faults follow.
+func (g *group) markdown() string {
+	var s strings.Builder
+	labels := g.labels()
+	fmt.Fprintf(&s, "| load | figure | %s | ratio | goal | |\n|---|---|%s---:|---|---|\n", strings.Join(labels, " | "), strings.Repeat("---:|", len(labels)))
+	var faults []string
+	for _, r := range g.results {
+		for _, w := range r.load.rows {
+			fmt.Fprintf(&s, "| %s | %s |", r.load.name, w.name())
+			for _, label := range labels {
+				fmt.Fprintf(&s, " %s |", r.cell(w, label))
+			}
+			ratio, verdict := r.verdict(w)
+			fmt.Fprintf(&s, " %s | %s | %s |\n", ratio, w.goal, verdict)
+		}
+		faults = append(faults, r.faults()...)
+	}
+	for i, fault := range faults {
+		if i == 0 {
+			s.WriteString("\n")
+		}
+		fmt.Fprintf(&s, "- \\* %s\n", fault)
+	}
+	return s.String()
+}
+
+// cell is a side's figure in a table.
+func (r *result) cell(w row, label string) string {
+	m, ok := r.median(w, label)
+	switch {
+	case !ok && r.faulty(label):
+		return "failed \\*"
+	case !ok:
+		return ""
+	case r.faulty(label):
+		return cell(m) + " \\*"
+	case r.best(w) == label:
+		return "**" + cell(m) + "**"
+	}
+	return cell(m)
+}
+
+// verdict is the ratio of the figure that the row is about to that of the base, and
+// what became of the goal.
+func (r *result) verdict(w row) (ratio, verdict string) {
+	ours, ok := r.median(w, r.whose(w))
+	base, baseOK := r.median(w, r.load.base)
+	if !ok {
+		return "", ""
+	}
+	if baseOK && base > 0 {
+		ratio = fmt.Sprintf("%.2f", ours/base)
+	}
+	switch {
+	case w.goal == goal{}, w.goal.ratio > 0 && !baseOK:
+	case r.faulty(r.whose(w)):
+		verdict = "faults"
+	case w.goal.met(ours, base):
+		verdict = "met"
+	default:
+		verdict = "missed"
+	}
+	return ratio, verdict
+}
+
+// description is where, when and how the results were made.
+type description struct {
+	Date                   time.Time
+	CPU, Memory            string
+	Kernel, Go             string
+	Busy                   string // how much the machine had to do before
+	Cores                  int
+	Versions               []string
+	Commit                 string
+	Command                string
+	Rounds                 int
+	Duration, Warmup, Took time.Duration
+}
+
+func describe(b *brokers) description {
+	about := description{
+		Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
+		CPU:    firstOf("/proc/cpuinfo", "model name"),
+		Memory: firstOf("/proc/meminfo", "MemTotal"),
+	}
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		about.Busy, _, _ = strings.Cut(string(load), " ")
+	}
+	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		about.Kernel = strings.TrimSpace(string(kernel))
+	}
+	for _, version := range b.versions {
+		about.Versions = append(about.Versions, version)
+	}
+	slices.Sort(about.Versions)
+	cmd := exec.Command("git", "describe", "--always", "--dirty", "--tags")
+	cmd.Dir = rig.Root()
+	if out, err := cmd.Output(); err == nil {
+		about.Commit = strings.TrimSpace(string(out))
+	}
+	return about
+}
+
+// firstOf is the value of the first line of a file of the form "name : value".
+func firstOf(path, name string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if key, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// document is RESULTS.md.
+func document(about description, groups []*group) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, `# Results
+
+Written by %s (make bench-peers) in firmware-tests: do not edit.
+
+Medians of %d rounds, the brokers in turns in each; where a load runs for a time, for %v after a warm-up. Payloads of 64 bytes. The ratio
+is Sluice's figure to Mosquitto's, or to that of the other way to run Sluice. Bold is the best of a row, a star marks runs in which messages
+were lost, duplicated or out of order, or that failed. Differences below 20 %% mean nothing on shared machines. The generator is one
+thread on the same machine.
+
+| | |
+|---|---|
+| date | %s, in %v |
+| commit | %s |
+| machine | %s, %d cores, %s memory, Linux %s; load average before %s |
+| Go | %s |
+`, "`"+about.Command+"`", about.Rounds, about.Duration, about.Date.UTC().Format("2006-01-02 15:04 UTC"), about.Took.Round(time.Second),
+		about.Commit, about.CPU, about.Cores, about.Memory, about.Kernel, about.Busy, about.Go)
+	for _, v := range about.Versions {
+		fmt.Fprintf(&s, "| broker | %s |\n", v)
+	}
+	for _, g := range groups {
+		fmt.Fprintf(&s, "\n## %s\n\n%s\n![%s](plots/%s)\n", g.name, g.markdown(), g.name, g.file())
+	}
+	s.WriteString("\n## Loads\n\nEach is `sluice bench` with these arguments, on brokers started by the scripts in `peers`.\n\n| load | arguments |\n|---|---|\n")
+	for _, g := range groups {
+		for _, r := range g.results {
+			fmt.Fprintf(&s, "| %s | `%s` |\n", r.load.name, strings.Join(r.load.arguments(about.Duration, about.Warmup), " "))
+		}
+	}
+	return s.String()
+}
