@@ -15,6 +15,7 @@ var unsubscribe = []suite.Test{
 	{V311: "3.10.4-1", V5: "3.10.4-1", Run: unsubscribeComparesText},
 	{V311: "3.10.4-2", V5: "3.10.4-2", Run: nothingAfterUnsubscribe},
 	{V311: "3.10.4-2", V5: "3.10.4-2", Run: nothingAfterUnsubscribeForTheAbsent},
+	{V311: "3.10.4-2", V5: "3.10.4-2", Run: nothingAfterUnsubscribeAndRestart},
 	{V311: "3.10.4-3", V5: "3.10.4-3", Run: begunDeliveriesAreCompleted},
 	{V311: "3.10.4-4", V5: "3.10.4-4 3.10.4-5", Run: unsubscribeIsAnswered},
 	{V311: "3.10.4-5", V5: "3.10.4-5", Run: unsubscribeFromNothing},
@@ -94,6 +95,25 @@ func nothingAfterUnsubscribeForTheAbsent(t *suite.T) {
 	pub.Publish(wire.Publish{Topic: topic, Payload: "gone", QoS: 1})
 	pub.Publish(wire.Publish{Topic: stays, Payload: "here", QoS: 1})
 	c = t.Connect(p)
+	c.Take(stays, "here")
+	c.Ping()
+}
+
+// nothingAfterUnsubscribeAndRestart: the server has no subscription left that it had
+// answered for, when it comes back from SIGKILL.
+func nothingAfterUnsubscribeAndRestart(t *suite.T) {
+	g := startGateway(t)
+	topic, stays := t.Topic(), t.Topic()
+	p := t.Lasting()
+	c := t.Dial(g.Addr).Accepted(p)
+	c.Subscribe(1, topic, stays)
+	leaveFilters(t, c, 1, []string{topic}, 0)
+	g.Kill()
+	startAgain(t, g)
+	pub := t.Dial(g.Addr).Accepted(t.CONNECT())
+	pub.Publish(wire.Publish{Topic: topic, Payload: "gone", QoS: 1})
+	pub.Publish(wire.Publish{Topic: stays, Payload: "here", QoS: 1})
+	c = t.Dial(g.Addr).Accepted(p)
 	c.Take(stays, "here")
 	c.Ping()
 }
