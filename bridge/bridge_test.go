@@ -690,14 +690,21 @@ func TestStrangeUpstreamSession(t *testing.T) {
 		}
 		up := s.upstream(codec.V5)
 		up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
-		fresh().send(&codec.Connack{MaximumQoS: 2})
+		local := fresh()
+		local.send(&codec.Connack{MaximumQoS: 2})
 		up.wantClosed("the bridge hangs up")
+		local.wantClosed("without a word, which would make the gateway's session known")
 		if !s.b.connectPacket(codec.V5).CleanStart || s.b.connectPacket(codec.V311).CleanStart {
 			t.Error("CONNECT asks for the wrong kind of session")
 		}
-		up, _ = s.connect(codec.Connack{})
-		synctest.Wait()
+		up = s.upstream(codec.V5)
+		up.send(&codec.Connack{MaximumQoS: 2})
+		local = fresh()
+		local.send(&codec.Connack{MaximumQoS: 2})
+		local.want("the bridge stays", &codec.Pingreq{})
 		up.conn.Close()
+		<-local.got // DISCONNECT
+		local.wantClosed("with the upstream")
 		if s.b.connectPacket(codec.V5).CleanStart {
 			t.Error("the new session is not gone on with")
 		}

@@ -86,6 +86,9 @@ func (l *link) connectLocal(ctx context.Context) error {
 		return errStrange
 	}
 	l.strange = false
+	if !ack.SessionPresent { // the gateway's is new no more when it has heard a word
+		l.local.send((&codec.Pingreq{}).Append(nil, l.local.version))
+	}
 	l.localMaximum = ack.MaximumPacketSize
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()

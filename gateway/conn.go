@@ -103,6 +103,9 @@ func (c *conn) handle(p codec.Packet) {
 		}
 		return
 	}
+	if c.state == connected && c.session.came == notYet {
+		c.session.arrive()
+	}
 	switch p := p.(type) {
 	case *codec.Publish:
 		c.publish(p)

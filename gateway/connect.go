@@ -207,7 +207,7 @@ func (s *Server) resume(id string, clean bool, expiry uint32) (to *session, pres
 		return s.newSession(id, expiry), false
 	}
 	to.expiry = expiry
-	return to, !to.expected
+	return to, to.came != notYet
 }
 
 // setKeepAlive starts the keep-alive clock, with the value of CONNACK if that has one.

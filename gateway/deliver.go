@@ -120,7 +120,7 @@ func (w *window) skip(seq uint64) {
 // open says whether the next message may be sent now.
 func (to *session) open() bool {
 	c := to.conn
-	return c != nil && c.inflight < int(c.receiveMax) && // [MQTT-3.3.4-9]
+	return c != nil && to.came <= to.srv.committed && c.inflight < int(c.receiveMax) && // [MQTT-3.3.4-9]
 		to.window.sent-to.window.first < maxSpan && c.tc.Pending() <= transport.HighWater
 }
 
@@ -257,6 +257,9 @@ func (to *session) pump() {
 			continue
 		}
 		if !to.open() {
+			if to.came > to.srv.committed && to.came != notYet {
+				to.block()
+			}
 			return
 		}
 		rec, ok := to.queue.Record(seq)

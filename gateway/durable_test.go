@@ -143,20 +143,49 @@ func TestProvisionedSessionHasExactlyItsSubscriptions(t *testing.T) {
 
 func TestProvisionedSessionIsNewToItsClient(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
-		comes := func(sentence string, want bool) {
+		comes := func(sentence string, want bool, word codec.Packet) {
 			t.Helper()
 			p := at.dial("up", codec.V311)
 			p.send(&codec.Connect{Version: codec.V311, ClientID: []byte("up")})
 			p.want(sentence, &codec.Connack{SessionPresent: want})
+			if word != nil {
+				p.send(word)
+			}
 			p.cut()
 		}
 		at.srv.Provision("up", nil)
 		at.restart()
 		at.srv.Provision("up", nil)
-		comes("it has no state of a session", false)
-		comes("now it has", true)
+		comes("it has no state of a session", false, nil)
 		at.restart()
-		comes("and after a restart", true)
+		comes("and hung up without a word, as one does who has to begin anew", false, &codec.Pingreq{})
+		comes("now it has", true, nil)
+		at.restart()
+		comes("and after a restart", true, nil)
+	})
+}
+
+// Nothing is sent at QoS 1 and 2 to the client of a provisioned session before it is on
+// disk that it has come: after a crash it would be told once more that it has had none,
+// make a new session of its own, and get what it has once more.
+func TestProvisionedSessionBeginsOnDisk(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.srv.Provision("up", []codec.Subscription{{Filter: []byte("a"), QoS: 2}})
+		at.join("pub", codec.V5).send(message("a", "x", 2, 1))
+		time.Sleep(2 * time.Second)
+		up := at.dial("up", codec.V311)
+		up.send(&codec.Connect{Version: codec.V311, ClientID: []byte("up")})
+		up.want("it is new", &codec.Connack{})
+		time.Sleep(2 * time.Second)
+		up.wantIdle("it may hang up")
+		at.disk <- struct{}{}
+		up.send(&codec.Pingreq{})
+		up.want("it stays", &codec.Pingresp{})
+		time.Sleep(2 * time.Second)
+		up.wantIdle("a crash would forget that")
+		<-at.disk
+		at.settle()
+		up.want("now it is known", message("a", "x", 2, 2))
 	})
 }
 

@@ -150,7 +150,9 @@ func (s *Server) loadSession(key uint64, value string) (to *session, away bool) 
 	to.expiry = uint32(f.uvarint())
 	to.expires = time.Duration(f.uvarint()) * time.Millisecond
 	state := f.byte()
-	away, to.expected = state != 0, state == 2
+	if state == 2 {
+		to.came = notYet
+	}
 	to.id, to.user = f.string(), f.string()
 	if f.bad || to.id == "" || s.sessions[to.id] != nil {
 		return nil, false
@@ -168,7 +170,7 @@ func (s *Server) loadSession(key uint64, value string) (to *session, away bool) 
 	s.sessions[to.id] = to
 	s.stats.Sessions++
 	to.openQueue()
-	return to, away
+	return to, state != 0
 }
 
 // loadWindow reads a record of session.saveWindow.

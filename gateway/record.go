@@ -116,10 +116,10 @@ func (to *session) save() {
 	s := to.srv
 	to.stored = true
 	w, away := to.will, byte(1)
-	switch {
-	case to.conn != nil:
+	if to.conn != nil {
 		w, away = to.conn.will, 0
-	case to.expected:
+	}
+	if to.came == notYet {
 		away = 2
 	}
 	b := binary.AppendUvarint(nil, uint64(to.expiry))

@@ -1,11 +1,17 @@
 package gateway
 
 import (
+	"math"
 	"time"
 
 	"sluice/codec"
 	"sluice/store"
 )
+
+// notYet is the epoch in which the client came of a session that was provisioned for it,
+// until it has said something after CONNACK. It may hang up without a word: to make new
+// what it has of its own, as there was no session. [MQTT-3.2.2-4]
+const notYet = math.MaxUint64
 
 // never is the Session Expiry Interval of a session that does not expire.
 const never = 0xFFFFFFFF
@@ -26,6 +32,7 @@ type session struct {
 	held        []uint16 // QoS 2 identifiers received and not released, sorted
 	heldEpoch   uint64   // when held is on disk
 	windowEpoch uint64   // when a released message is
+	came        uint64   // when it is on disk that the client has come; notYet
 	will        *will    // of a client that is gone: waits for its delay
 	timer       timer    // of the will, or of the end of the session
 	expires     time.Duration
@@ -34,7 +41,6 @@ type session struct {
 	blocked     bool   // is in Server.blocked
 	moved       bool   // is in Server.touched
 	stored      bool   // has records in the store
-	expected    bool   // was provisioned for a client that has not come yet
 	ended       bool
 }
 
@@ -70,7 +76,6 @@ func (to *session) attach(c *conn) {
 	to.will = nil
 	s.stopTimer(&to.timer)
 	to.expires = 0
-	to.expected = false
 	to.window.past = max(to.window.past, to.window.sent)
 	to.window.sent = to.window.first
 	s.stats.Connected++
@@ -107,6 +112,17 @@ func (to *session) leave() {
 		to.saveWindow() // so that it is known over a restart what was sent before [MQTT-3.3.1-1]
 	}
 	to.schedule()
+}
+
+// arrive takes the first word of a client that was waited for. Nothing is sent at QoS 1
+// and 2 before it is on disk that it has come: a crash would have it begin anew.
+func (to *session) arrive() {
+	to.came = 0
+	to.save()
+	if to.durable() {
+		to.came = to.srv.db.Epoch()
+	}
+	to.pump()
 }
 
 // schedule sets the timer to what comes first, the will or the end.

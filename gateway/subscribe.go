@@ -222,7 +222,8 @@ func (s *Server) detachSubscription(sub *subscription) {
 
 // Provision makes a session that lasts, with exactly these subscriptions, before its
 // client has come: messages wait for a bridge that has not yet reached its upstream.
-// The client's first CONNACK says that there was no session: it has no state of one.
+// Until the client has said something, CONNACK says that there was no session: it has no
+// state of one, and gets nothing at QoS 1 and 2.
 func (s *Server) Provision(clientID string, subs []codec.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,7 +231,7 @@ func (s *Server) Provision(clientID string, subs []codec.Subscription) {
 	to := s.sessions[clientID]
 	if to == nil {
 		to = s.newSession(clientID, never)
-		to.expected = true
+		to.came = notYet
 		to.save()
 	}
 	wanted := make(map[string]bool)
