@@ -247,7 +247,7 @@ func codesOfErrors(t *suite.T) {
 		packet []byte
 		code   byte
 	}{
-		{[]byte{0xc1, 0}, 0x81},
+		{[]byte{0, 0}, 0x81},
 		{wire.Packet(wire.PUBLISH<<4|6, wire.Str(topic), uint16(1), wire.Props()), 0x81},
 		{wire.Subscribe(t.Version, 1, 0x40, topic), 0x81},
 		{wire.Publish{Topic: topic, Props: wire.Bytes(wire.SessionExpiry, uint32(1))}.Bytes(t.Version), 0x81},
