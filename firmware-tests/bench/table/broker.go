@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"debug/buildinfo"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -44,33 +45,65 @@ func findBrokers(dir string) (*brokers, error) {
 		return nil, err
 	}
 	b := &brokers{
-		dir: dir, gateway: gateway, versions: map[string]string{},
+		dir: dir, gateway: filepath.Join(dir, "sluice"), versions: map[string]string{},
 		scripts: filepath.Join(rig.Root(), "firmware-tests", "bench", "peers"),
-		env:     []string{"GATEWAY=" + gateway},
 	}
-	b.add("sluice", "", gateway, nil, "version")
+	b.add("sluice", "GATEWAY", b.gateway, copyFile(b.gateway, gateway), says("version"))
 	mosquitto, err := rig.Find("mosquitto", "mosquitto")
-	b.add("mosquitto", "", mosquitto, err, "-h")
+	b.add("mosquitto", "MOSQUITTO", mosquitto, err, says("-h"))
 	nats, err := rig.BuildNATS()
-	b.add("nats", "NATS_SERVER", nats, err, "-v")
+	b.add("nats", "NATS_SERVER", nats, err, says("-v"))
 	mochi, err := buildMochi(filepath.Join(b.scripts, "mochi"))
-	b.add("mochi", "MOCHI", mochi, err, "version")
+	b.add("mochi", "MOCHI", mochi, err, holds("github.com/mochi-mqtt/server/v2"))
+	if b.versions["sluice"] == "" {
+		return nil, fmt.Errorf("there is no gateway to measure: %s", gateway)
+	}
 	return b, makeCertificate(dir)
+}
+
+// copyFile makes a program of our own of one that others may build anew meanwhile.
+func copyFile(to, from string) error {
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, program, 0o755)
 }
 
 // add takes in a program by what its script is called, and the variable that the
 // script finds it by, unless err says that there is none.
-func (b *brokers) add(script, variable, path string, err error, versionFlag string) {
+func (b *brokers) add(script, variable, path string, err error, version func(path string) string) {
 	if err != nil {
 		progress("without %s: %v", script, err)
 		return
 	}
-	if variable != "" {
-		b.env = append(b.env, variable+"="+path)
+	b.env = append(b.env, variable+"="+path)
+	b.versions[script] = version(path)
+}
+
+// says is the version as a program prints it, in its first line.
+func says(flag string) func(path string) string {
+	return func(path string) string {
+		out, _ := exec.Command(path, flag).CombinedOutput() // mosquitto -h says it, and fails
+		first, _, _ := strings.Cut(string(out), "\n")
+		return strings.TrimSpace(first)
 	}
-	out, _ := exec.Command(path, versionFlag).CombinedOutput() // mosquitto -h fails, and says it
-	first, _, _ := strings.Cut(string(out), "\n")
-	b.versions[script] = strings.TrimSpace(first)
+}
+
+// holds is the version of a module that a Go program was built from.
+func holds(module string) func(path string) string {
+	return func(path string) string {
+		info, err := buildinfo.ReadFile(path)
+		if err != nil {
+			return module
+		}
+		for _, dep := range info.Deps {
+			if dep.Path == module {
+				return module + " " + dep.Version
+			}
+		}
+		return module
+	}
 }
 
 // buildMochi builds the program in dir, a module of its own.

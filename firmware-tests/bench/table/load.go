@@ -153,7 +153,7 @@ var loads = []*workload{
 		},
 	},
 	{
-		group: "Kept messages", name: "10,000 retained messages", flags: "retained -n 10000",
+		group: "Kept messages", name: "10,000 retained messages, QoS 1", flags: "retained -n 10000 -qos 1",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
 			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.22}},
@@ -161,7 +161,7 @@ var loads = []*workload{
 		},
 	},
 	{
-		group: "Kept messages", name: "20,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 20000 -inflight 100 -burst 25",
+		group: "Kept messages", name: "20,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 20000",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
 			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.13}},
@@ -222,4 +222,18 @@ func (l *workload) arguments(duration, warmup time.Duration) []string {
 		args = append(args, "-time", duration.String(), "-warmup", warmup.String())
 	}
 	return args
+}
+
+// differences is how the sides are spoken to, or set, in ways of their own.
+func (l *workload) differences() (text string) {
+	for _, s := range l.sides {
+		own := strings.Fields(s.flags)
+		if s.scheme != "" {
+			own = append(own, "-url "+s.scheme+"://...")
+		}
+		if own = append(own, s.env...); len(own) > 0 {
+			text += fmt.Sprintf("; %s: `%s`", s.label, strings.Join(own, " "))
+		}
+	}
+	return text
 }

@@ -67,7 +67,7 @@ func (b *bench) run(loads []*workload, only, results string) (err error) {
 	}
 	about := describe(b.brokers)
 	about.Rounds, about.Duration, about.Warmup = b.rounds, b.duration, b.warmup
-	about.Command = strings.Join(append([]string{"go run ./bench/table"}, os.Args[1:]...), " ")
+	about.Command = "go run ./bench/table " + strings.Join(os.Args[1:], " ")
 	var chosen []*workload
 	for _, l := range loads {
 		if strings.Contains(l.name, only) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,8 +97,10 @@ type description struct {
 func describe(b *brokers) description {
 	about := description{
 		Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
-		CPU:    firstOf("/proc/cpuinfo", "model name"),
-		Memory: firstOf("/proc/meminfo", "MemTotal"),
+		CPU: firstOf("/proc/cpuinfo", "model name"),
+	}
+	if kib, err := strconv.Atoi(strings.TrimSuffix(firstOf("/proc/meminfo", "MemTotal"), " kB")); err == nil {
+		about.Memory = fmt.Sprintf("%.1f GiB", float64(kib)/(1<<20))
 	}
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		about.Busy, _, _ = strings.Cut(string(load), " ")
@@ -161,7 +164,7 @@ thread on the same machine.
 	s.WriteString("\n## Loads\n\nEach is `sluice bench` with these arguments, on brokers started by the scripts in `peers`.\n\n| load | arguments |\n|---|---|\n")
 	for _, g := range groups {
 		for _, r := range g.results {
-			fmt.Fprintf(&s, "| %s | `%s` |\n", r.load.name, strings.Join(r.load.arguments(about.Duration, about.Warmup), " "))
+			fmt.Fprintf(&s, "| %s | `%s`%s |\n", r.load.name, strings.Join(r.load.arguments(about.Duration, about.Warmup), " "), r.load.differences())
 		}
 	}
 	return s.String()
