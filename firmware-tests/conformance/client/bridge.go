@@ -36,15 +36,19 @@ func startGateway(t *suite.T, env ...string) *rig.Gateway {
 	t.Need(t.Target.Gateway, "gateway to start")
 	ports.Lock()
 	defer ports.Unlock()
-	g, err := rig.NewGateway(t.Dir(), env...)
-	if err == nil {
-		err = g.Start()
+	for tries := 1; ; tries++ {
+		g, err := rig.NewGateway(t.Dir(), env...)
+		if err == nil {
+			err = g.Start()
+		}
+		switch {
+		case err == nil:
+			t.Cleanup(func() { g.Kill() })
+			return g
+		case tries == 3: // else another program had its ports
+			t.Fatalf("%v", err)
+		}
 	}
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() { g.Kill() })
-	return g
 }
 
 // restart kills the gateway and starts it again with what is on its disk.

@@ -119,6 +119,17 @@ func answersRepeatTheIdentifier(t *suite.T) {
 	}
 }
 
+// expiry is a Message Expiry Interval of three seconds, in which a message has to get
+// to the server once.
+var expiry = wire.Bytes(wire.MessageExpiry, uint32(3))
+
+// expire waits until that is over, in 5.0.
+func expire(t *suite.T) {
+	if t.V5() {
+		time.Sleep(3100 * time.Millisecond)
+	}
+}
+
 // resumesWhatIsNotAcknowledged: five messages of both kinds, the second acknowledged,
 // the third received but not released; then the line breaks. In 5.0 they expire
 // meanwhile, which is nothing to what was once sent.
@@ -136,7 +147,7 @@ func resumesWhatIsNotAcknowledged(t *suite.T) {
 			p.QoS = 2
 		}
 		if t.V5() {
-			p.Props = wire.Bytes(wire.MessageExpiry, uint32(2))
+			p.Props = expiry
 		}
 		d.Publish(p)
 		sent = append(sent, c.WantPublish(p.Topic, p.Payload))
@@ -144,9 +155,7 @@ func resumesWhatIsNotAcknowledged(t *suite.T) {
 	c.Send(wire.Ack(wire.PUBACK, sent[1].ID), wire.Ack(wire.PUBREC, sent[2].ID))
 	c.WantAck(wire.PUBREL, sent[2].ID)
 	c.Drop()
-	if t.V5() {
-		time.Sleep(2100 * time.Millisecond) // time is the rule
-	}
+	expire(t)
 
 	c = b.welcome(true)
 	for _, i := range []int{0, 2, 3, 4} {
@@ -228,12 +237,13 @@ func releasesAndNeverPublishesAgain(t *suite.T) {
 	d := b.device()
 	message := wire.Publish{Topic: "up/1", Payload: "a", QoS: 2}
 	if t.V5() {
-		message.Props = wire.Bytes(wire.MessageExpiry, uint32(1))
+		message.Props = expiry
 	}
 	d.Publish(message)
 	p := c.WantPublish("up/1", "a")
 	c.Send(wire.Ack(wire.PUBREC, p.ID))
 	c.WantAck(wire.PUBREL, p.ID)
+	expire(t)
 	for range 2 {
 		c.Drop()
 		c = b.welcome(true)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"net"
 	"slices"
 	"time"
@@ -32,14 +33,32 @@ func (s *server) addr() string { return s.ln.Addr().String() }
 // accept is the next connection that the client makes.
 func (s *server) accept() *suite.Conn { return s.t.Serve(s.take()) }
 
+// take is the next connection on which something is said. Others are of programs that
+// look for a port.
 func (s *server) take() net.Conn {
-	s.ln.SetDeadline(time.Now().Add(suite.Patience))
-	nc, err := s.ln.Accept()
-	if err != nil {
-		s.t.Fatalf("the client does not connect: %v", err)
+	deadline := time.Now().Add(suite.Patience)
+	s.ln.SetDeadline(deadline)
+	for {
+		nc, err := s.ln.Accept()
+		if err != nil {
+			s.t.Fatalf("the client does not connect: %v", err)
+		}
+		c := &spoken{nc, bufio.NewReader(nc)}
+		nc.SetReadDeadline(deadline)
+		if _, err := c.in.Peek(1); err == nil {
+			return c
+		}
+		nc.Close()
 	}
-	return nc
 }
+
+// spoken is a connection of which something has been read ahead.
+type spoken struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (c *spoken) Read(b []byte) (int, error) { return c.in.Read(b) }
 
 // connect is the next connection with its CONNECT, in the version of the test: a
 // bridge that asks for 5.0 is told that only 3.1.1 is spoken here.
@@ -96,12 +115,17 @@ func (s *server) suback(id uint16, codes ...byte) []byte {
 	return wire.Packet(wire.SUBACK<<4, id, s.props(), codes)
 }
 
-// quiet wants no connection to be waiting.
+// quiet wants no client to be waiting.
 func (s *server) quiet() {
 	s.ln.SetDeadline(time.Now().Add(50 * time.Millisecond))
-	if nc, err := s.ln.Accept(); err == nil {
-		c := s.t.Serve(nc)
-		s.t.Fatalf("the client connects: %v", c.NextOrEnd())
+	for {
+		nc, err := s.ln.Accept()
+		if err != nil {
+			return
+		}
+		if p := s.t.Serve(nc).NextOrEnd(); p != nil {
+			s.t.Fatalf("the client connects: %v", p)
+		}
 	}
 }
 
