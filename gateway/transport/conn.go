@@ -87,7 +87,7 @@ type Conn struct {
 	closing bool    // no Receive and no output any more, only what is in out
 	closed  bool    // Closed was called, or is about to be
 
-	pending atomic.Int64 // len(out) + unsent; written with mu held
+	pending atomic.Int32 // len(out) + unsent; written with mu held; 64 bits are dear on 32-bit ARM
 }
 
 // driver moves the bytes of a Conn.
@@ -363,7 +363,7 @@ func (c *Conn) count() int {
 		n += len(c.out.b)
 	}
 	c.high = c.high || n > HighWater
-	c.pending.Store(int64(n))
+	c.pending.Store(int32(n))
 	return n
 }
 
