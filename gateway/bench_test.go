@@ -53,7 +53,8 @@ func newBench(tb testing.TB, linger time.Duration) *bench {
 
 // endpoint is a device of a bench. Its methods panic if the connection is lost.
 type endpoint struct {
-	line    io.ReadWriteCloser
+	from    io.Reader // both ends of the line, as they are needed: a conversion would be
+	to      io.Writer // looked up, which costs at times this and at times that
 	version codec.Version
 	in, out []byte
 	ack     codec.Puback // what is sent last of its kind
@@ -63,8 +64,8 @@ type endpoint struct {
 }
 
 // join connects a device. Its session is kept when it goes if it shall be durable.
-func (b *bench) join(line io.ReadWriteCloser, id string, v codec.Version, durable bool) *endpoint {
-	e := &endpoint{line: line, version: v, in: make([]byte, 16<<10)}
+func (b *bench) join(line io.ReadWriter, id string, v codec.Version, durable bool) *endpoint {
+	e := &endpoint{from: line, to: line, version: v, in: make([]byte, 16<<10)}
 	c := codec.Connect{Version: v, CleanStart: !durable, ClientID: []byte(id), TopicAliasMaximum: 8}
 	if durable {
 		c.SessionExpiry = never
@@ -87,7 +88,7 @@ func (e *endpoint) put(p codec.Packet) { e.out = p.Append(e.out, e.version) }
 
 func (e *endpoint) send(p codec.Packet) {
 	e.put(p)
-	if _, err := e.line.Write(e.out); err != nil {
+	if _, err := e.to.Write(e.out); err != nil {
 		panic(err)
 	}
 	e.out = e.out[:0]
@@ -96,12 +97,12 @@ func (e *endpoint) send(p codec.Packet) {
 // leave disconnects, and no error says so.
 func (e *endpoint) leave() {
 	e.put(&codec.Disconnect{})
-	e.line.Write(e.out)
+	e.to.Write(e.out)
 }
 
 // read takes what has come, n bytes at least.
 func (e *endpoint) read(n int) []byte {
-	n, err := io.ReadAtLeast(e.line, e.in, n)
+	n, err := io.ReadAtLeast(e.from, e.in, n)
 	if err != nil {
 		panic(err)
 	}
