@@ -61,6 +61,7 @@ type Bridge struct {
 	received   ids                    // QoS 2 messages come down that the gateway may wait to see released
 	known      bool                   // received is all there are, also of earlier processes
 	stale      bool                   // they are of a session that the upstream has lost
+	doubtful   ids                    // of received, that may be of a session that the upstream has lost
 	strange    bool                   // the upstream may have a session of which the gateway knows nothing
 
 	mu     sync.Mutex
@@ -274,6 +275,14 @@ func (v *version) answered(asked codec.Version, err error, now time.Time) {
 
 // An ids is a set of packet identifiers.
 type ids [1 << 16 / 64]uint64
+
+// all are all packet identifiers.
+func all() (s ids) {
+	for i := range s {
+		s[i] = 1<<64 - 1
+	}
+	return s
+}
 
 func (s *ids) has(id uint16) bool { return s[id/64]&(1<<(id%64)) != 0 }
 func (s *ids) add(id uint16)      { s[id/64] |= 1 << (id % 64) }

@@ -491,6 +491,36 @@ func TestHandshakeInDoubt(t *testing.T) {
 	})
 }
 
+// The CONNACK that was lost may have been that of a new session, which gives the
+// identifiers of the old one to new messages. What is sent again has DUP. [MQTT-3.3.1-1]
+func TestReceivedInDoubt(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+			s.b.subscribed = true
+			up, local := s.connect(codec.Connack{SessionPresent: true})
+			old := []codec.Packet{publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old")}
+			up.send(old...)
+			local.want("three", old...)
+			up.conn.Close()
+			<-local.got // DISCONNECT
+			local.wantClosed("")
+			s.b.known = known
+			s.upstream(codec.V5).conn.Close()
+			s.upstream(codec.V311).conn.Close()
+
+			up, local = s.connect(codec.Connack{SessionPresent: true})
+			<-up.got // SUBSCRIBE
+			again := publish(4, 2, "a", "old")
+			again.Dup = true
+			up.send(publish(3, 2, "a", "new"), again, &codec.Pubrel{ID: 5}, publish(3, 2, "a", "new"), publish(5, 2, "a", "new"))
+			local.want("the new one is let in, once; the old ones go on", &codec.Pubrel{ID: 3}, publish(3, 2, "a", "new"),
+				again, &codec.Pubrel{ID: 5}, publish(3, 2, "a", "new"), publish(5, 2, "a", "new"))
+			local.send(&codec.Pubcomp{ID: 3}, &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubcomp{ID: 5})
+			up.want("the upstream hears nothing of that", &codec.Pubrec{ID: 3}, &codec.Pubrec{ID: 4}, &codec.Pubcomp{ID: 5})
+		})
+	}
+}
+
 func TestManyFilters(t *testing.T) {
 	var cfg Config
 	for i := range 10 {

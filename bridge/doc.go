@@ -33,7 +33,9 @@
 //     identifiers of QoS 2 messages that it still waits to see released: the
 //     new session gives them to new messages. What had gone up and is not
 //     acknowledged goes up again as new, without DUP; what was only to be
-//     released is done.
+//     released is done. After a CONNECT without an answer, in which the upstream
+//     may have said so, the gateway is told that of each identifier which then
+//     comes with a message that does not come again, by DUP.
 //   - When the upstream has a session and the gateway has just made its own, as
 //     with a new disk, that session is another's past: the bridge hangs up and
 //     asks for a new one, in MQTT 5. Else identifiers of that past would be

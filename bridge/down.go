@@ -59,6 +59,9 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		case p.QoS > 0 && l.up.wire.version == codec.V5 && l.window.exceeded(p.ID, l.cfg.MaxInflight):
 			return errReceiveMaximum
 		}
+		if p.QoS == 2 {
+			l.resolve(p.ID, p.Dup)
+		}
 		l.relayDown(p)
 
 	// Acknowledgements of what went up.
@@ -83,6 +86,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 
 	// The third step of what comes down.
 	case *codec.Pubrel:
+		l.resolve(p.ID, true)
 		if l.declined.has(p.ID) {
 			l.declined.remove(p.ID)
 			l.backUp = (&codec.Pubcomp{ID: p.ID}).Append(l.backUp, l.up.wire.version)
@@ -131,6 +135,23 @@ func (l *link) setReceived(id uint16, received bool) {
 	} else {
 		l.received.remove(id)
 	}
+}
+
+// resolve ends the doubt whether id is still of the message that the gateway holds: if
+// so, the first that comes of it comes again [MQTT-3.3.1-1]. Else the gateway is told
+// that that one is over.
+func (l *link) resolve(id uint16, again bool) {
+	if !l.doubtful.has(id) {
+		return
+	}
+	l.doubtful.remove(id)
+	if again {
+		return
+	}
+	l.mu.Lock()
+	l.clearing.add(id)
+	l.mu.Unlock()
+	l.toLocal = (&codec.Pubrel{ID: id}).Append(l.toLocal, l.local.version)
 }
 
 // relayDown hands a message to the gateway.

@@ -42,8 +42,8 @@ type link struct {
 
 	mu       sync.Mutex // guards what follows, and Bridge.received
 	lowered  ids        // QoS 2 messages that went up at QoS 1
-	clearing ids        // released by clear and not yet answered
-	unclear  int        // how many of them
+	clearing ids        // released by clear or resolve, and not yet answered
+	unclear  int        // how many of them that the down loop waits for
 	logged   map[*atomic.Int64]bool
 }
 
@@ -119,7 +119,7 @@ func (l *link) clear() {
 	l.local.send(packets)
 }
 
-// isCleared reports whether the PUBCOMP answers a release by clear.
+// isCleared reports whether the PUBCOMP answers a release by clear or resolve.
 func (l *link) isCleared(id uint16) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,8 +127,10 @@ func (l *link) isCleared(id uint16) bool {
 		return false
 	}
 	l.clearing.remove(id)
-	if l.unclear--; l.unclear == 0 {
-		close(l.cleared)
+	if l.unclear > 0 { // else it is of one that was in doubt
+		if l.unclear--; l.unclear == 0 {
+			close(l.cleared)
+		}
 	}
 	return true
 }
@@ -141,7 +143,7 @@ func (l *link) waitCleared() {
 			l.mu.Lock()
 			l.received = ids{}
 			l.mu.Unlock()
-			l.stale, l.known = false, true
+			l.doubtful, l.stale, l.known = ids{}, false, true
 		}
 	case <-l.ended:
 	}

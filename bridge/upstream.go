@@ -115,7 +115,11 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 		err = &hungUp{err}
 	}
 	if err != nil {
-		b.subscribed = false // a CONNACK lost on the way may have said that the session is new
+		// A CONNACK lost on the way may have said that the session is new.
+		b.subscribed, b.doubtful = false, all()
+		if b.known {
+			b.doubtful = b.received
+		}
 		rwc.Close()
 		return nil, err
 	}
