@@ -139,7 +139,8 @@ func (to *session) deliver(pub *publication, w *want) {
 	if !to.makeRoom(pub) {
 		return
 	}
-	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
+	out := codec.Publish{SubscriptionIDs: w.ids}
+	out.Message = pub.Message // in the literal it would be copied twice
 	out.QoS, out.Retain = qos, retain
 	direct := to.window.sent == to.queue.Next() && to.open() && !(to.durable() && qos == 2)
 	switch {
@@ -182,7 +183,8 @@ func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
 		to.srv.drop(&to.srv.stats.Dropped.SlowReader)
 		return
 	}
-	out := codec.Publish{Message: pub.Message, SubscriptionIDs: w.ids}
+	out := codec.Publish{SubscriptionIDs: w.ids}
+	out.Message = pub.Message // in the literal it would be copied twice
 	out.QoS, out.Retain = 0, retain
 	c.write(&out, pub.expires)
 }

@@ -49,7 +49,8 @@ func (c *conn) publish(p *codec.Publish) {
 		c.denied(p, code)
 		return
 	}
-	pub := publication{Message: p.Message, origin: c, live: true, admitted: p.QoS > 0 && s.rejects()}
+	pub := publication{origin: c, live: true, admitted: p.QoS > 0 && s.rejects()}
+	pub.Message = p.Message // in the literal it would be copied twice
 	s.forward(&pub)
 	if p.QoS > 0 {
 		c.accept(p, &pub)
