@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -139,3 +140,36 @@ func TestPubSeesTheEnd(t *testing.T) {
 	}
 	input.Close() // and lets go of who reads it
 }
+
+// Who interrupts pub does not wait for a server that does not read.
+func TestInterruptedWhileSending(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		conn.Read(make([]byte, 1024))
+		conn.Write(bytes5(&codec.Connack{MaximumQoS: 2}))
+		conn.Read(make([]byte, 1)) // the message has begun
+		interrupt()
+		<-t.Context().Done()
+	}()
+	var errs bytes.Buffer
+	began := time.Now()
+	code := run(ctx, &command{args: strings.Fields("pub -h " + l.Addr().String() + " -t a -s"),
+		stdin: io.LimitReader(zeros{}, 64<<20), stdout: io.Discard, stderr: &errs})
+	if took := time.Since(began); code != exitFailed || !strings.Contains(errs.String(), "interrupted") || took > 30*time.Second {
+		t.Errorf("exit code %d after %v: %s", code, took, &errs)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }

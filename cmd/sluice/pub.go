@@ -112,12 +112,19 @@ func eachLine(r io.Reader) iter.Seq[payload] {
 	}
 }
 
+// partingTime is how long an interrupted pub waits for a server that does not read.
+const partingTime = time.Second
+
+var errInterrupted = errors.New("interrupted")
+
 func publishAll(ctx context.Context, to *target, m codec.Message, payloads iter.Seq[payload]) error {
 	c, err := to.connect(ctx, &codec.Connect{CleanStart: true})
 	if err != nil {
 		return err
 	}
 	defer c.disconnect()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(partingTime, c.close) })
+	defer stop()
 	p := newPublisher(c, time.Duration(to.timeout))
 	go p.receive()
 	next := p.read(payloads)
@@ -137,7 +144,7 @@ func publishAll(ctx context.Context, to *target, m codec.Message, payloads iter.
 		case <-p.ended:
 			return p.lost(p.err)
 		case <-ctx.Done():
-			return errors.New("interrupted")
+			return errInterrupted
 		}
 	}
 }
@@ -281,7 +288,10 @@ func (p *publisher) publish(ctx context.Context, m *codec.Message) error {
 	if len(b) > int(p.client.maximumPacketSize) {
 		return fmt.Errorf("the message makes a packet of %d bytes, and the server takes %d", len(b), p.client.maximumPacketSize)
 	}
-	if err := p.client.sendBytes(b); err != nil {
+	switch err := p.client.sendBytes(b); {
+	case err != nil && ctx.Err() != nil:
+		return errInterrupted
+	case err != nil:
 		return p.lost(err)
 	}
 	return nil
@@ -333,7 +343,7 @@ func await[T any](ctx context.Context, p *publisher, from <-chan T) (v T, err er
 	case <-late.C:
 		err = &failure{exitTimeout, fmt.Errorf("not acknowledged within %v", p.timeout)}
 	case <-ctx.Done():
-		err = errors.New("interrupted")
+		err = errInterrupted
 	}
 	return v, err
 }

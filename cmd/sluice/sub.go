@@ -107,7 +107,7 @@ func (s *subscriber) run(ctx context.Context, to *target) error {
 	case context.Cause(ctx) == errTimeIsUp:
 		return &failure{exitTimeout, fmt.Errorf("%d of %d messages came within the time", s.printed, s.count)}
 	}
-	return errors.New("interrupted")
+	return errInterrupted
 }
 
 // subscribeID is the packet identifier of the one SUBSCRIBE.
