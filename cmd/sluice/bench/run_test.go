@@ -18,9 +18,10 @@ import (
 )
 
 // scripted is a server that sends each subscriber what deliver makes of the messages
-// that come, n counting them from 0.
+// that come, n counting them from 0, and acknowledges all but those that deaf names.
 type scripted struct {
 	deliver func(n int, packet []byte) [][]byte
+	deaf    func(n int) bool // nil is none
 
 	mu   sync.Mutex
 	subs []net.Conn
@@ -48,7 +49,7 @@ func (s *scripted) serve(c net.Conn) {
 			if p == nil {
 				break
 			}
-			s.take(c, p, in[:n])
+			s.take(c, p)
 			if connect, ok := p.(*codec.Connect); ok {
 				version = connect.Version
 			}
@@ -57,7 +58,7 @@ func (s *scripted) serve(c net.Conn) {
 	}
 }
 
-func (s *scripted) take(c net.Conn, p codec.Packet, packet []byte) {
+func (s *scripted) take(c net.Conn, p codec.Packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch p := p.(type) {
@@ -67,12 +68,30 @@ func (s *scripted) take(c net.Conn, p codec.Packet, packet []byte) {
 		s.subs = append(s.subs, c)
 		c.Write((&codec.Suback{ID: p.ID, Codes: []codec.ReasonCode{codec.ReasonCode(p.Subscriptions[0].QoS)}}).Append(nil, codec.V311))
 	case *codec.Publish:
-		for _, one := range s.deliver(s.n, slices.Clone(packet)) {
+		s.acknowledge(c, p)
+		if p.QoS > 0 {
+			p.ID = uint16(s.n + 1) // one of the server's own
+		}
+		for _, one := range s.deliver(s.n, p.Append(nil, codec.V311)) {
 			for _, sub := range s.subs {
 				sub.Write(one)
 			}
 		}
 		s.n++
+	case *codec.Pubrec:
+		c.Write((&codec.Pubrel{ID: p.ID}).Append(nil, codec.V311))
+	case *codec.Pubrel:
+		c.Write((&codec.Pubcomp{ID: p.ID}).Append(nil, codec.V311))
+	}
+}
+
+func (s *scripted) acknowledge(c net.Conn, p *codec.Publish) {
+	switch {
+	case s.deaf != nil && s.deaf(s.n):
+	case p.QoS == 1:
+		c.Write((&codec.Puback{ID: p.ID}).Append(nil, codec.V311))
+	case p.QoS == 2:
+		c.Write((&codec.Pubrec{ID: p.ID}).Append(nil, codec.V311))
 	}
 }
 
@@ -145,10 +164,12 @@ func TestFaultsAreSeen(t *testing.T) {
 		}, Report{Received: 100, Misordered: 1}},
 		{"invents", func(n int, p []byte) [][]byte {
 			if n == 7 {
-				return [][]byte{p, (&codec.Publish{Message: codec.Message{Topic: []byte("x"), Payload: make([]byte, 64)}}).Append(nil, codec.V311)}
+				stranger := slices.Clone(p)
+				stranger[len(p)-64+4] = 9 // a publisher that there is not
+				return [][]byte{p, stranger, (&codec.Publish{Message: codec.Message{Topic: []byte("x"), Payload: make([]byte, 64)}}).Append(nil, codec.V311)}
 			}
 			return [][]byte{p}
-		}, Report{Received: 100, Foreign: 1}},
+		}, Report{Received: 100, Foreign: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &scripted{deliver: c.deliver}
@@ -179,7 +200,7 @@ func TestFaultsAreSeen(t *testing.T) {
 // A server that stops answering does not keep the generator for ever, and who looks
 // on sees what goes on.
 func TestRunEnds(t *testing.T) {
-	s := &scripted{deliver: func(int, []byte) [][]byte { return nil }}
+	s := &scripted{deliver: func(int, []byte) [][]byte { return nil }, deaf: func(int) bool { return true }}
 	load := config(t, s.listen(t), "pairs", "-pairs 2 -n 100 -qos 1 -inflight 8 -quiet 700ms")
 	var live bytes.Buffer
 	load.Live = &live
@@ -192,6 +213,34 @@ func TestRunEnds(t *testing.T) {
 	}
 	if !strings.Contains(live.String(), "publishing") || !strings.HasSuffix(live.String(), "\r\x1b[K") {
 		t.Errorf("the display shows %q", live.String())
+	}
+}
+
+// Who sends a QoS 2 message again before PUBREL does not duplicate it [MQTT-4.3.3-10],
+// and what is not acknowledged is told.
+func TestAcknowledgements(t *testing.T) {
+	twice := func(n int, p []byte) [][]byte {
+		if n == 30 {
+			return [][]byte{p, p}
+		}
+		return [][]byte{p}
+	}
+	for _, c := range []struct {
+		line            string
+		deaf            func(n int) bool
+		resent, unacked uint64
+	}{
+		{"-qos 2", nil, 1, 0},
+		{"-qos 1 -inflight 200", func(n int) bool { return n%10 == 3 }, 0, 10},
+	} {
+		s := &scripted{deliver: twice, deaf: c.deaf}
+		got, err := Run(t.Context(), config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 300ms "+c.line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Received != 100 || got.Lost != 0 || got.Duplicated != 1-c.resent || got.Resent != c.resent || got.Unacked != c.unacked || got.BadAcks != 0 {
+			t.Errorf("%s: %+v", c.line, got)
+		}
 	}
 }
 

@@ -89,9 +89,10 @@ func parentOf(pid int) (int, error) {
 	return strconv.Atoi(f[1])
 }
 
-// nearlyAll is the part of its threads that the generator may take before it is
-// taken for the limit of what was measured.
-const nearlyAll = 0.85
+const (
+	nearlyAll  = 0.85 // of its threads the generator has to take to be called the limit,
+	longEnough = 0.2  // in a run of so many seconds: at first everybody runs as he can
+)
 
 // cost takes over what server and generator used for n messages. Seconds must be
 // set before.
@@ -107,6 +108,6 @@ func (r *Report) cost(before, after usage, own time.Duration, n uint64) {
 	if r.Seconds > 0 {
 		r.BrokerCores = spent.Seconds() / r.Seconds
 		r.LoadCores = own.Seconds() / r.Seconds
-		r.LoadIsLimit = r.LoadCores > nearlyAll*float64(r.threads)
+		r.LoadIsLimit = r.Seconds > longEnough && r.LoadCores > nearlyAll*float64(r.threads)
 	}
 }
