@@ -13,6 +13,7 @@ type publication struct {
 	origin        *conn         // the publisher; nil: a will or a retained message
 	expires       time.Duration // the gateway's time; 0: never
 	epoch         uint64        // when it is on disk; 0: it need not be
+	known         *route        // who wants it; nil: not looked up yet
 	ticket        *ticket       // of those who may acknowledge sooner than that; nil: nobody
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
@@ -44,12 +45,12 @@ func (c *conn) publish(p *codec.Publish) {
 		}
 		c.unacked++
 	}
-	code := s.admit(c, p)
+	code, known := s.admit(c, p)
 	if code >= codec.UnspecifiedError {
 		c.denied(p, code)
 		return
 	}
-	pub := publication{origin: c, live: true, admitted: p.QoS > 0 && s.rejects()}
+	pub := publication{origin: c, known: known, live: true, admitted: p.QoS > 0 && s.rejects()}
 	pub.Message = p.Message // in the literal it would be copied twice
 	s.forward(&pub)
 	if p.QoS > 0 {
@@ -68,20 +69,25 @@ func (s *Server) forward(pub *publication) {
 	}
 }
 
-// admit says whether a message may come in: Success or why not.
-func (s *Server) admit(c *conn, p *codec.Publish) codec.ReasonCode {
+// admit says whether a message may come in: Success or why not; and who wants it, if
+// that had to be known.
+func (s *Server) admit(c *conn, p *codec.Publish) (code codec.ReasonCode, known *route) {
 	if len(p.Topic) > maxName {
-		return codec.TopicNameInvalid
+		return codec.TopicNameInvalid, nil
 	}
 	if !c.trusted && p.Topic[0] == '$' || !c.mayPublish(c.session.id, p.Topic) {
 		s.drop(&s.stats.Dropped.NotAuthorized)
-		return codec.NotAuthorized
+		return codec.NotAuthorized, nil
 	}
-	if p.QoS > 0 && s.rejects() && s.full(c, &p.Message) {
+	if p.QoS == 0 || !s.rejects() {
+		return codec.Success, nil
+	}
+	known = s.recipients(p.Topic)
+	if s.full(c, &p.Message, known) {
 		s.drop(&s.stats.Dropped.Rejected)
-		return codec.QuotaExceeded
+		return codec.QuotaExceeded, nil
 	}
-	return codec.Success
+	return codec.Success, known
 }
 
 // mayPublish asks the access list.

@@ -48,7 +48,10 @@ func (w *want) add(sub *subscription) {
 
 // route hands pub to all who want it.
 func (s *Server) route(pub *publication) {
-	r := s.recipients(pub.Topic)
+	r := pub.known
+	if r == nil {
+		r = s.recipients(pub.Topic)
+	}
 	for i := range r.hops {
 		h := &r.hops[i]
 		if w := h.wantsFrom(pub.origin); w.any {
@@ -110,12 +113,11 @@ func (s *Server) match(name []byte) *route {
 	return r
 }
 
-// full says whether somebody who wants a message of c's has no room for it, or the
-// store has none for all its copies.
-func (s *Server) full(c *conn, p *codec.Message) bool {
+// full says whether somebody who wants a message of c's, as r says, has no room for it,
+// or the store has none for all its copies.
+func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 	size := recordSize(p)
 	copies := int64(0)
-	r := s.recipients(p.Topic)
 	for i := range r.hops {
 		to := r.hops[i].to
 		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 {
