@@ -92,9 +92,9 @@ type bridgeSettings struct {
 	tls *tls.Config // nil: the URL is mqtt: or ws:
 }
 
-// clientSettings are the defaults of sluice pub and sluice sub.
+// clientSettings are the defaults of sluice pub, sluice sub and sluice bench.
 type clientSettings struct {
-	URL      serverURL `group:"Commands sluice pub and sluice sub" env:"URL" envDefault:"mqtt://localhost:1883" about:"Server to use: mqtt://, mqtts://, ws://, wss:// or unix://"`
+	URL      serverURL `group:"Commands sluice pub, sluice sub and sluice bench" env:"URL" envDefault:"mqtt://localhost:1883" about:"Server to use: mqtt://, mqtts://, ws://, wss:// or unix://"`
 	Username string    `env:"USERNAME" about:"User name to give"`
 	Password secret    `env:"PASSWORD" about:"Password to give"`
 }
