@@ -161,7 +161,7 @@ var loads = []*workload{
 		},
 	},
 	{
-		group: "Kept messages", name: "20,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 20000",
+		group: "Kept messages", name: "50,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 50000",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
 			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.13}},
@@ -188,7 +188,7 @@ var loads = []*workload{
 	overWires("50 pairs, QoS 0", "pairs -pairs 50"+flood0),
 	overWires("50 pairs, QoS 1", "pairs -pairs 50"+flood1),
 	{
-		group: "Wires", name: "1,000 idle connections, a subscription each", flags: "conns -conns 1000 -hold 500ms",
+		group: "Wires", name: "3,000 idle connections, a subscription each", flags: "conns -conns 3000 -hold 500ms",
 		sides: wires, base: tcp.label,
 		rows: []row{
 			{"RSS bytes/connection", rssConn, ws.label, goal{atMost: 1536}},

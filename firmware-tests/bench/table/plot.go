@@ -9,7 +9,7 @@ import (
 
 // Sizes of a plot, in its own units.
 const (
-	plotWidth  = 760
+	plotWidth  = 720
 	plotLabels = 130 // left of the bars
 	plotBars   = 500
 	barHeight  = 14
@@ -83,7 +83,7 @@ func (r *result) plot(s *strings.Builder, w row, y int) int {
 		}
 		fmt.Fprintf(s, `<text x="%d" y="%d" text-anchor="end">%s</text>`, plotLabels-8, y+barHeight-3, html.EscapeString(side.label))
 		fmt.Fprintf(s, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, class, plotLabels, y, length(m), barHeight)
-		fmt.Fprintf(s, `<text x="%.1f" y="%d">%s</text>`+"\n", plotLabels+length(m)+6, y+barHeight-3, text)
+		fmt.Fprintf(s, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotWidth-10, y+barHeight-3, text)
 		y += barStep
 	}
 	if limit > 0 {
