@@ -59,6 +59,11 @@ func (s *Server) load() error {
 	}
 	for to, gone := range away {
 		to.endForbidden()
+		if !gone {
+			to.presume()
+		}
+	}
+	for to, gone := range away { // which may send wills to the others
 		to.wake(gone)
 	}
 	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
@@ -74,7 +79,6 @@ func (to *session) wake(gone bool) {
 	case gone:
 		to.schedule()
 	default:
-		to.presume()
 		to.leave()
 	}
 }
