@@ -132,7 +132,7 @@ func (b *brokers) present(sides []side) (here []side) {
 }
 
 // load starts a broker, puts a load on it and ends it.
-func (b *brokers) load(s side, args []string) (o outcome, line []byte, err error) {
+func (b *brokers) load(ctx context.Context, s side, args []string) (o outcome, line []byte, err error) {
 	dir, err := os.MkdirTemp(b.dir, s.broker+"-")
 	if err != nil {
 		return o, nil, err
@@ -160,7 +160,7 @@ func (b *brokers) load(s side, args []string) (o outcome, line []byte, err error
 	}
 	args = append(args, strings.Fields(s.flags)...)
 	args = append(args, "-url", scheme+"://"+addr, "-pid", strconv.Itoa(p.PID()), "-label", s.label, "-json")
-	return b.generate(args)
+	return b.generate(ctx, args)
 }
 
 // environment is a broker's, and the address to put the load on.
@@ -192,8 +192,8 @@ func listening(p *rig.Process, addr string) error {
 }
 
 // generate runs sluice bench. A run that went wrong has an outcome as well.
-func (b *brokers) generate(args []string) (o outcome, line []byte, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), loadLimit)
+func (b *brokers) generate(ctx context.Context, args []string) (o outcome, line []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	var errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, b.gateway, append([]string{"bench"}, args...)...)

@@ -9,12 +9,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,7 +38,9 @@ func main() {
 	if *load != "" {
 		chosen = []*workload{ownLoad(*load)}
 	}
-	if err := b.run(chosen, *only, *results); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	if err := b.run(ctx, chosen, *only, *results); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		os.Exit(1)
 	}
@@ -56,7 +61,7 @@ type bench struct {
 
 // run measures the loads whose name contains only, and prints the tables. With
 // results it writes them there, too.
-func (b *bench) run(loads []*workload, only, results string) (err error) {
+func (b *bench) run(ctx context.Context, loads []*workload, only, results string) (err error) {
 	if b.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
 		return err
 	}
@@ -80,7 +85,10 @@ func (b *bench) run(loads []*workload, only, results string) (err error) {
 	var failed error
 	var measured []*result
 	for _, l := range chosen {
-		r, err := b.measure(l)
+		r, err := b.measure(ctx, l)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
 		failed = errors.Join(failed, err)
 		measured = append(measured, r)
 	}
@@ -96,13 +104,16 @@ func (b *bench) run(loads []*workload, only, results string) (err error) {
 }
 
 // measure puts the load on each of its sides in turns.
-func (b *bench) measure(l *workload) (*result, error) {
+func (b *bench) measure(ctx context.Context, l *workload) (*result, error) {
 	r := &result{load: l, outcomes: map[string][]outcome{}}
 	var failed error
 	for round := range b.rounds {
 		for _, s := range l.sides {
+			if ctx.Err() != nil {
+				return r, ctx.Err()
+			}
 			b.done++
-			o, line, err := b.brokers.load(s, l.arguments(b.duration, b.warmup))
+			o, line, err := b.brokers.load(ctx, s, l.arguments(b.duration, b.warmup))
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", l.name, s.label, err))
 				progress("%s: %s: %v", l.name, s.label, err)
