@@ -49,22 +49,35 @@ func (r *run) show() (done func()) {
 	}
 }
 
-// line says what has happened since the line before.
+// line says what has happened since the line before, in less than 80 columns.
 func (d *display) line() string {
 	now, t, own := d.run.clock(), d.run.totals(), ownCPU()
 	seconds := float64(now-d.at) / 1e9
-	second := func(now, before uint64) float64 { return float64(now-before) / seconds }
-	s := fmt.Sprintf("%5.1f s  %s", float64(now)/1e9-1, *d.run.phase.Load())
-	if t.sent+t.arrived == 0 {
-		s += fmt.Sprintf("  %d ready", t.ready)
-	} else {
-		s += fmt.Sprintf("  in %.0f/s  out %.0f/s", second(t.sent, d.last.sent), second(t.arrived, d.last.arrived))
-		if n := t.arrived - d.last.arrived; n > 0 {
-			s += fmt.Sprintf("  latency %.2f ms", float64(t.latency-d.last.latency)/float64(n)/1e6)
-		}
-		s += fmt.Sprintf("  lost or late %d  duplicated %d  out of order %d", t.skipped, t.duplicated, t.misordered)
+	sent, arrived := float64(t.sent-d.last.sent)/seconds, t.arrived-d.last.arrived
+	s := fmt.Sprintf("%5.1f s  ", float64(now)/1e9-1)
+	switch {
+	case t.sent == 0:
+		s += fmt.Sprintf("%s  %d ready", *d.run.phase.Load(), t.ready)
+	case arrived == 0:
+		s += fmt.Sprintf("%s  in %s/s", *d.run.phase.Load(), short(sent))
+	default:
+		s += fmt.Sprintf("in %s/s  out %s/s  %.2f ms", short(sent), short(float64(arrived)/seconds), float64(t.latency-d.last.latency)/float64(arrived)/1e6)
 	}
-	s += fmt.Sprintf("  generator %.2f cores", (own-d.own).Seconds()/seconds)
+	if t.arrived > 0 {
+		s += fmt.Sprintf("  missing %d  twice %d  disorder %d", t.skipped, t.duplicated, t.misordered)
+	}
+	s += fmt.Sprintf("  own CPU %.0f%%", (own-d.own).Seconds()/seconds*100)
 	d.last, d.at, d.own = t, now, own
 	return s
+}
+
+// short writes a rate in few digits.
+func short(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2fM", v/1e6)
+	case v >= 1e4:
+		return fmt.Sprintf("%.1fk", v/1e3)
+	}
+	return fmt.Sprintf("%.0f", v)
 }

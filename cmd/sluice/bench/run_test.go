@@ -173,9 +173,8 @@ func TestFaultsAreSeen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &scripted{deliver: c.deliver}
-			// The last message tells that all has come, so nothing has to be quiet for
-			// long but where it is lost.
-			load := config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 300ms")
+			// Only where a message is lost does the run have to wait until all is quiet.
+			load := config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 1500ms")
 			got, err := Run(t.Context(), load)
 			if err != nil {
 				t.Fatal(err)
@@ -201,7 +200,7 @@ func TestFaultsAreSeen(t *testing.T) {
 // on sees what goes on.
 func TestRunEnds(t *testing.T) {
 	s := &scripted{deliver: func(int, []byte) [][]byte { return nil }, deaf: func(int) bool { return true }}
-	load := config(t, s.listen(t), "pairs", "-pairs 2 -n 100 -qos 1 -inflight 8 -quiet 700ms")
+	load := config(t, s.listen(t), "pairs", "-pairs 2 -n 100 -qos 1 -inflight 8 -quiet 1500ms")
 	var live bytes.Buffer
 	load.Live = &live
 	got, err := Run(t.Context(), load)
@@ -234,7 +233,7 @@ func TestAcknowledgements(t *testing.T) {
 		{"-qos 1 -inflight 200", func(n int) bool { return n%10 == 3 }, 0, 10},
 	} {
 		s := &scripted{deliver: twice, deaf: c.deaf}
-		got, err := Run(t.Context(), config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 300ms "+c.line))
+		got, err := Run(t.Context(), config(t, s.listen(t), "pairs", "-pairs 1 -n 100 -quiet 1500ms "+c.line))
 		if err != nil {
 			t.Fatal(err)
 		}
