@@ -51,6 +51,22 @@ func newBench(tb testing.TB, linger time.Duration) *bench {
 	return b
 }
 
+// listen opens a listener, and returns what connects to it.
+func (b *bench) listen(tb testing.TB) (dial func() io.ReadWriter) {
+	addr, err := b.tr.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func() io.ReadWriter {
+		nc, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { nc.Close() })
+		return nc
+	}
+}
+
 // endpoint is a device of a bench. Its methods panic if the connection is lost.
 type endpoint struct {
 	from    io.Reader // both ends of the line, as they are needed: a conversion would be
@@ -174,17 +190,22 @@ var loads = []load{
 	{name: "qos=2/v5", version: codec.V5, qos: 2, to: 1, rich: true},
 }
 
-// on makes the devices of l, and returns what lets one message through.
-func (l *load) on(tb testing.TB) (one func()) {
+// on makes the devices of l, inside the process or over an event loop's TCP, and returns
+// what lets one message through.
+func (l *load) on(tb testing.TB, network string) (one func()) {
 	linger := time.Duration(0)
 	if l.durable {
 		linger = time.Hour // all are acknowledged before anything is written
 	}
 	b := newBench(tb, linger)
-	pub := b.join(b.tr.Dial(), "pub", l.version, false)
+	dial := func() io.ReadWriter { return b.tr.Dial() }
+	if network == "tcp" {
+		dial = b.listen(tb)
+	}
+	pub := b.join(dial(), "pub", l.version, false)
 	subs := make([]*endpoint, l.to)
 	for i := range subs {
-		subs[i] = b.join(b.tr.Dial(), fmt.Sprint("sub", i), l.version, l.durable)
+		subs[i] = b.join(dial(), fmt.Sprint("sub", i), l.version, l.durable)
 		subs[i].subscribe("plant/+/pump/#", l.qos)
 	}
 	m := message("plant/7/pump/temperature", string(make([]byte, 64)), l.qos, 0)
@@ -219,7 +240,7 @@ func (l *load) on(tb testing.TB) (one func()) {
 func BenchmarkRoute(b *testing.B) {
 	for _, l := range loads {
 		b.Run(l.name, func(b *testing.B) {
-			one := l.on(b)
+			one := l.on(b, "inside")
 			b.ReportAllocs()
 			for b.Loop() {
 				one()
@@ -278,18 +299,7 @@ func BenchmarkConnect(b *testing.B) {
 func BenchmarkTCP(b *testing.B) {
 	const burst = 16
 	at := newBench(b, 0)
-	addr, err := at.tr.Listen("tcp", "127.0.0.1:0", nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	dial := func() net.Conn {
-		nc, err := net.Dial("tcp", addr.String())
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { nc.Close() })
-		return nc
-	}
+	dial := at.listen(b)
 	pub := at.join(dial(), "pub", codec.V311, false)
 	sub := at.join(dial(), "sub", codec.V311, false)
 	sub.subscribe("plant/+/pump/#", 0)
@@ -314,13 +324,15 @@ func TestRoutingAllocatesNothing(t *testing.T) {
 	if raced() {
 		t.Skip("built with the race detector")
 	}
-	for _, l := range loads {
-		t.Run(l.name, func(t *testing.T) {
-			one := l.on(t)
-			if n := testing.AllocsPerRun(1000, one); n != 0 {
-				t.Errorf("a message allocates %v times", n)
-			}
-		})
+	for _, network := range []string{"inside", "tcp"} {
+		for _, l := range loads {
+			t.Run(network+"/"+l.name, func(t *testing.T) {
+				one := l.on(t, network)
+				if n := testing.AllocsPerRun(500, one); n != 0 {
+					t.Errorf("a message allocates %v times", n)
+				}
+			})
+		}
 	}
 }
 
