@@ -165,6 +165,18 @@ press:`+cheap("x")+`
 	}
 }
 
+func TestPublishingAllocatesNothing(t *testing.T) {
+	l := mustParse(t, "pump:"+cheap("x")+"\n write plant/%u/+/pressure/of/the/second/stage\n*\n read $SYS/#\n")
+	topic := []byte("plant/pump/7/pressure/of/the/second/stage")
+	if n := testing.AllocsPerRun(100, func() {
+		if !l.CanPublish("pump", "c", topic) {
+			t.Fatal("may not publish")
+		}
+	}); n != 0 {
+		t.Errorf("a decision allocates %v times", n)
+	}
+}
+
 // A client chooses its identifier; one that looks like a filter gains nothing.
 func TestNamesAreNotWildcards(t *testing.T) {
 	l := mustParse(t, "*\n readwrite devices/%c/#\n readwrite homes/x%u\n")
