@@ -5,9 +5,9 @@
 //
 // The figures are kept in figures.tsv. A test fails where one has grown by more than 5 %:
 //
-//	go test ./instructions                                  the test
-//	go test ./instructions -run /gateway/arm -v -functions  which functions it goes to
-//	go test ./instructions -update                          take what is measured now
+//	go test ./instructions                                   the test
+//	go test ./instructions -run /gateway/arm$ -v -functions  which functions it goes to
+//	go test ./instructions -update                           take what is measured now
 //
 // amd64 is beside both ARMs to show what is dear there only: 64-bit atomics, and
 // barriers, which ARMv6 has no instruction for.
