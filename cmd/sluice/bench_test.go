@@ -102,6 +102,7 @@ func TestBenchReport(t *testing.T) {
 		{"bench pairs -topic a/#", exitUsage, "-topic"},
 		{"bench offline", exitUsage, "-qos 1"},
 		{"bench pairs -url mqtt://localhost:1", exitUnreachable, "connection refused"},
+		{"bench conns -conns 5 -url ws://localhost:1", exitUnreachable, "0 of 5"},
 		{"bench conns -conns 100000000 -h localhost", exitFailed, "ulimit"},
 	} {
 		code, out, errs := runCommand(t, nil, "", strings.Fields(c.line)...)

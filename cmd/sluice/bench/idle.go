@@ -49,13 +49,13 @@ func (r *run) idle() error {
 		report.RSSPerConn = (float64(after.rss) - float64(before.rss)) / float64(report.Alive)
 		report.IdleCPUPercent = (after.cpu - opened.cpu).Seconds() / cfg.Hold.Seconds() * 100
 	}
-	switch {
-	case report.Alive == 0 && w.firstErr != nil:
-		return w.firstErr
-	case report.Alive < len(conns):
-		return fmt.Errorf("%d of %d connections are alive at the end: %w", report.Alive, len(conns), r.ended())
+	if report.Alive == len(conns) {
+		return nil
 	}
-	return nil
+	if err = w.firstErr; err == nil {
+		err = r.ended()
+	}
+	return fmt.Errorf("%d of %d connections are alive at the end: %w", report.Alive, len(conns), err)
 }
 
 // hold keeps looking for connections that break for d nanoseconds.

@@ -15,7 +15,7 @@ import (
 // The client side of RFC 6455, as far as MQTT over WebSocket needs it.
 
 const (
-	wsKey       = "bXFsb2FkLWJlbmNobWFyaw==" // any 16 bytes in base64
+	wsKey       = "c2x1aWNlLWJlbmNobWFyaw==" // any 16 bytes in base64
 	wsGUID      = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	wsReserve   = 14 // room for the longest client frame header
 	wsBinary    = 0x2
@@ -46,7 +46,7 @@ func wsRequest(u *url.URL) []byte {
 		"Sec-WebSocket-Protocol: mqtt\r\n\r\n")
 }
 
-// wsResponse checks the broker's answer at the start of b. It returns the
+// wsResponse checks the server's answer at the start of b. It returns the
 // length of the answer, or 0 when it is not complete yet.
 func wsResponse(b []byte) (int, error) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))

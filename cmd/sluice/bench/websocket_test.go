@@ -88,7 +88,7 @@ func TestWSResponse(t *testing.T) {
 	if _, err := wsResponse([]byte(good)); err == nil {
 		t.Error("wrong accept value taken")
 	}
-	good = strings.Replace(good, "ACCEPT", "7BgL4u+m7HDq41xhj3TDJ/4qAaM=", 1)
+	good = strings.Replace(good, "ACCEPT", "haixjBghirHiSdpuuBy/vOdppsg=", 1)
 	if n, err := wsResponse([]byte(good + "more")); n != len(good) || err != nil {
 		t.Errorf("answer: %d, %v", n, err)
 	}
