@@ -145,7 +145,7 @@ var loads = []*workload{
 		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}),
 	beside("50 pairs at 5,000/s, QoS 1", "pairs -pairs 50 -qos 1"+pace, 1),
 	{
-		group: "Connections", name: "5,000 idle connections, a subscription each", flags: "conns -conns 5000 -hold 500ms",
+		group: "Connections", name: "5,000 idle connections, a subscription each", flags: "conns -conns 5000",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
 			{"RSS bytes/connection", rssConn, "", goal{ratio: 1}},
@@ -188,7 +188,7 @@ var loads = []*workload{
 	overWires("50 pairs, QoS 0", "pairs -pairs 50"+flood0),
 	overWires("50 pairs, QoS 1", "pairs -pairs 50"+flood1),
 	{
-		group: "Wires", name: "3,000 idle connections, a subscription each", flags: "conns -conns 3000 -hold 500ms",
+		group: "Wires", name: "3,000 idle connections, a subscription each", flags: "conns -conns 3000",
 		sides: wires, base: tcp.label,
 		rows: []row{
 			{"RSS bytes/connection", rssConn, ws.label, goal{atMost: 1536}},
