@@ -79,7 +79,7 @@ func (c *command) printReport(report *bench.Report, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(c.stdout).Encode(report)
 	}
-	if report.Seconds > 0 {
+	if report.Sent > 0 || report.Alive > 0 { // else the error says it all
 		report.Print(c.stdout)
 	}
 	return nil
