@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -277,5 +280,46 @@ func TestTogether(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Second) // for BuntDB to notice
+	})
+}
+
+// TestQuiet looks for the goroutines of an idle store: nothing ticks, in the first generation or a later one.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := true
+		fault := func(step string) error {
+			if step == "fsync" && broken {
+				broken = false
+				return errors.New("injected")
+			}
+			return nil
+		}
+		r := open(t, Config{Dir: t.TempDir(), fault: fault})
+		ticks := func(when string) {
+			t.Helper()
+			time.Sleep(4 * time.Second)
+			synctest.Wait()
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			for _, stack := range strings.Split(string(stacks), "\n\n") {
+				head, _, _ := strings.Cut(stack, "\n")
+				if strings.Contains(head, "synctest bubble") && strings.Contains(stack, "backgroundManager") {
+					t.Errorf("%s: BuntDB's manager is there:\n%s", when, stack)
+				}
+			}
+		}
+		ticks("opened")
+		r.Set("a", "", Now) // its fsync fails, so that a new generation is written
+		ticks("renewed")
+		if broken {
+			t.Error("nothing was fsynced")
+		}
+		r.close()
+		r = open(t, Config{Dir: r.dir, Sync: Never})
+		if rep := r.Report(); rep.Dropped != 0 || rep.Torn != 0 {
+			t.Errorf("opened again: report is %+v", rep)
+		}
+		ticks("opened again")
+		r.close()
 	})
 }

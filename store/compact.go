@@ -63,7 +63,11 @@ func (db *DB) beginCopy() error {
 		return fmt.Errorf("begin a generation: %w", err)
 	}
 	db.copying = &copying{to: to}
-	return db.mark(to, db.lastEpoch())
+	if err := db.mark(to, db.lastEpoch()); err != nil {
+		return err
+	}
+	to.quiet()
+	return nil
 }
 
 // copySlice also fsyncs the slice, so that the one at the end does not hold commits up.

@@ -169,6 +169,7 @@ func (db *DB) load() error {
 			return fmt.Errorf("begin the store: %w", err)
 		}
 	}
+	g.quiet()
 	db.epoch, db.seed, db.clock, db.opened = m.epoch+1, m.seed, m.clock, time.Now()
 	g.live = charge(markerKey, m.value())
 	err = g.ascend("", func(key, value string) bool {

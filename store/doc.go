@@ -36,6 +36,7 @@
 //   - Compaction writes the live items to a next generation, in slices between commits, and renames it. BuntDB's Shrink
 //     stops everybody and syncs nothing.
 //   - No time to live: BuntDB's follows the wall clock, which jumps on machines without one. DB.Clock goes on from the last marker.
+//     One item that has expired is behind the marker that Open finds or sets: it ends what would wake the machine every second.
 //   - A reserve file is given up on a full disk, so that deletions can be written; before that Err says that the disk is about full.
 //
 // If BuntDB cannot cut off a write that failed in the middle it panics. So does the program then: what it acknowledged is on disk.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"os"
+	"time"
 
 	"github.com/tidwall/buntdb"
 )
@@ -43,6 +44,29 @@ func openGeneration(path string) (*generation, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// The item that quiet shows, and its command: expired since 1970. It sorts behind every other.
+const (
+	expiredKey     = "\xff\xff"
+	expiredCommand = "*5\r\n$3\r\nset\r\n$2\r\n" + expiredKey + "\r\n$0\r\n\r\n$2\r\nae\r\n$1\r\n1\r\n"
+)
+
+// quiet ends BuntDB's manager, a goroutine that wakes every second for what is not used here: items that expire, an fsync
+// and Shrink of its own. No call does so, but it ends when OnExpiredSync says that the database is closed: so it is shown
+// one item that has expired. Should that not be possible, on a disk that is full, it goes on, which does no harm.
+func (g *generation) quiet() {
+	var cfg buntdb.Config
+	if g.bunt.ReadConfig(&cfg) != nil {
+		return
+	}
+	cfg.OnExpiredSync = func(string, string, *buntdb.Tx) error { return buntdb.ErrDatabaseClosed }
+	g.bunt.SetConfig(cfg)
+	g.bunt.Update(func(tx *buntdb.Tx) error {
+		ttl := time.Until(time.Unix(1, 5e8))
+		_, _, err := tx.Set(expiredKey, "", &buntdb.SetOptions{Expires: true, TTL: ttl})
+		return err
+	})
 }
 
 // close also fsyncs, inside BuntDB.

@@ -202,8 +202,9 @@ func TestCut(t *testing.T) {
 		end  int64
 		want contents
 	}
-	states := []state{{0, contents{}}, {size(t, dir), contents{}}}
-	for len(states) < 8 {
+	begun := size(t, dir)
+	states := []state{{0, contents{}}, {begun - int64(len(expiredCommand)), contents{}}, {begun, contents{}}}
+	for len(states) < 9 {
 		for range 6 {
 			if m.rand.IntN(2) == 0 {
 				key := fmt.Sprint("key", m.rand.IntN(5))
