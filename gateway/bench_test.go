@@ -341,3 +341,52 @@ func raced() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
+
+// BenchmarkRetained is retained messages at QoS 0 on 10,000 topics, stored and delivered
+// to one new subscription. Both are per message.
+func BenchmarkRetained(b *testing.B) {
+	const topics, burst = 10_000, 100
+	begin := func(b *testing.B) (at *bench, store func(n int)) {
+		at = newBench(b, time.Millisecond)
+		pub := at.join(at.tr.Dial(), "pub", codec.V311, false)
+		m := message("", string(make([]byte, 64)), 0, 0)
+		m.Retain = true
+		i := 0
+		return at, func(n int) {
+			for range n {
+				m.Topic = fmt.Appendf(m.Topic[:0], "plant/%d/temperature", i%topics)
+				pub.put(m)
+				if i++; i%burst == 0 {
+					pub.send(&codec.Pingreq{})
+					pub.read(2)
+				}
+			}
+		}
+	}
+	b.Run("store", func(b *testing.B) {
+		_, store := begin(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			store(1)
+		}
+	})
+	b.Run("deliver", func(b *testing.B) {
+		at, store := begin(b)
+		store(topics)
+		sub := at.join(at.tr.Dial(), "sub", codec.V311, false)
+		size := len((&codec.Publish{Message: codec.Message{Topic: []byte("plant//temperature"), Payload: make([]byte, 64)}}).Append(nil, codec.V311))
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			if n%topics == 0 {
+				b.StopTimer()
+				sub.leave()
+				sub = at.join(at.tr.Dial(), "sub", codec.V311, false)
+				b.StartTimer()
+				sub.send(&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte("plant/#")}}})
+				for left := topics * size; left > 0; {
+					left -= len(sub.read(1))
+				}
+			}
+		}
+	})
+}

@@ -42,12 +42,12 @@ func (s *Server) load() error {
 	each("w", func(to *session, _, value string) bool { return to.loadWindow(value) })
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
-	s.db.Ascend("r/", func(key, value string) bool {
+	s.db.Ascend(retainedPrefix, func(key, value string) bool {
 		if _, err := s.decodeRecord([]byte(value)); err != nil {
 			skip(key)
 			return true
 		}
-		s.retained.Set(key[2:], value)
+		s.retained.Set(key[len(retainedPrefix):], value)
 		return true
 	})
 	if damaged > 0 {

@@ -94,7 +94,9 @@ func (to *session) diskKey(kind byte) string {
 
 func subscriptionKey(to *session, filter string) string { return to.diskKey('u') + filter }
 
-func retainedKey(name string) string { return "r/" + name }
+const retainedPrefix = "r/"
+
+func retainedKey(name []byte) string { return retainedPrefix + string(name) }
 
 // stores says whether the session has anything to do with the disk: it is durable, or
 // has a will that is to go out even if the gateway loses power first.

@@ -9,12 +9,11 @@ import (
 // [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
 func (s *Server) retain(pub *publication) {
 	if len(pub.Payload) == 0 {
-		if s.unretain(pub.Topic) && s.db != nil {
+		if s.unretain(pub.Topic, pub.urgency()) && s.db != nil {
 			pub.onDisk(s)
 		}
 		return
 	}
-	name := string(pub.Topic)
 	if !s.storeHasRoom(recordSize(&pub.Message)) {
 		s.drop(&s.stats.Dropped.QueueFull)
 		return
@@ -22,18 +21,28 @@ func (s *Server) retain(pub *publication) {
 	out := codec.Publish{Message: pub.Message}
 	out.QoS, out.Retain = pub.QoS, true
 	rec := string(s.encodeRecord(&out, pub.expires, ""))
-	s.retained.Set(name, rec)
+	key := retainedKey(pub.Topic)
+	s.retained.Set(key[len(retainedPrefix):], rec)
 	if s.db != nil {
-		s.db.Set(retainedKey(name), rec, store.Now)
+		s.db.Set(key, rec, pub.urgency())
 		pub.onDisk(s)
 	}
 }
 
+// urgency is that of what is retained: nobody waits for a message at QoS 0, and of a
+// value that changes all the time only the last one of a second is written.
+func (pub *publication) urgency() store.Urgency {
+	if pub.QoS == 0 {
+		return store.Lazy
+	}
+	return store.Now
+}
+
 // unretain forgets the message retained under a topic.
-func (s *Server) unretain(name []byte) (had bool) {
+func (s *Server) unretain(name []byte, when store.Urgency) (had bool) {
 	_, had = s.retained.Delete(name)
 	if had && s.db != nil {
-		s.db.Delete(retainedKey(string(name)), store.Now)
+		s.db.Delete(retainedKey(name), when)
 	}
 	return had
 }
@@ -59,14 +68,16 @@ func (s *Server) deliverRetained(to *session, req *codec.Subscription, id uint32
 		found = append(found, rec)
 		return true
 	})
+	var buf []byte
 	for _, rec := range found {
-		m, err := s.decodeRecord([]byte(rec))
+		buf = append(buf[:0], rec...)
+		m, err := s.decodeRecord(buf)
 		switch {
 		case err != nil:
 			s.drop(&s.stats.Dropped.Damaged)
 		case m.expires != 0 && m.expires <= s.now:
 			s.drop(&s.stats.Dropped.Expired)
-			s.unretain(m.Topic)
+			s.unretain(m.Topic, store.Lazy)
 		default:
 			pub := publication{Message: m.Message, expires: m.expires}
 			to.deliver(&pub, &w)

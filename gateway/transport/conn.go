@@ -111,8 +111,10 @@ func (c *Conn) Begin() []byte {
 			c.out.b = c.out.b[:frameRoom]
 		}
 	}
-	// Growing early from the pool spares most growing by append.
-	if n := cap(c.out.b); n < 1<<maxClass && len(c.out.b) > n/2 {
+	// Growing early from the pool spares most growing by append, which would also
+	// make a large buffer larger by a quarter only, each time.
+	switch n := cap(c.out.b); {
+	case n < 1<<maxClass && len(c.out.b) > n/2, n >= 1<<maxClass && n-len(c.out.b) < 4<<10:
 		c.out.grow(n)
 	}
 	return c.out.b
