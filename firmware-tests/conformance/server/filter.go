@@ -188,7 +188,7 @@ func longNames(t *suite.T) {
 // namesAreComparedAsTheyAre: no case is folded, nothing is normalised or left out.
 func namesAreComparedAsTheyAre(t *suite.T) {
 	base := t.Topic() + "/"
-	names := []string{"\u00e9", "e\u0301", "E\u0301", "a", "A", "/a", "a/", "a ", " a", "\uff41", "\u212b", "\u00c5", "%61", "a.b", "a*", "\ufeffa"}
+	names := []string{"\u00e9", "e\u0301", "E\u0301", "a", "A", "/a", "a/", "\uff41", "\u212b", "\u00c5", "%61", "a.b", "a*", "\ufeffa"}
 	var subs []*suite.Conn
 	for _, name := range names {
 		c := t.Join()
@@ -205,10 +205,12 @@ func namesAreComparedAsTheyAre(t *suite.T) {
 	}
 }
 
-// emptyLevelsAndSpaces are levels like others.
+// emptyLevelsAndSpaces are levels and characters like others.
 func emptyLevelsAndSpaces(t *suite.T) {
 	wantMatches(t, "//", []string{"//"}, []string{"/", "", "///"})
 	wantMatches(t, "/a b/+", []string{"/a b/c d", "/a b/ "}, []string{"/ab/c"})
+	wantMatches(t, "/a ", []string{"/a "}, []string{"/a", "/ a"})
+	wantMatches(t, "/ a", []string{"/ a"}, []string{"/a", "/a "})
 	base := t.Topic()
 	c, pub := t.Join(), t.Join()
 	c.Subscribe(0, "/"+base, "+/"+base+"/x")

@@ -321,6 +321,7 @@ func identifiersOfTheServer(t *suite.T) {
 	}
 	sub.Drop()
 	sub = t.Connect(p)
+	sub.WaitFor(sentAgain)
 	for range n {
 		m := sub.Want(wire.PUBLISH)
 		if !ids[m.ID] || !m.Dup {

@@ -13,6 +13,7 @@ var wills = []suite.Test{
 	{V311: "3.1.2-8", V5: "3.1.2-7 3.1.2-8", Run: willOfLastingSession},
 	{V311: "3.1.2-8 4.8.0-1", V5: "3.1.2-8", Run: willOfMalformedClient},
 	{V311: "3.1.2-8", V5: "3.1.2-8", Run: willOfSecondConnect},
+	{V311: "3.1.2-8", V5: "3.1.2-7 3.1.2-8", Run: willOfReplacedClient},
 	{V311: "3.1.2-10", V5: "3.1.2-10", Run: noWillAfterDisconnect},
 	{V311: "3.1.2-10", V5: "3.1.2-10", Run: willComesOnce},
 	{V311: "3.1.2-12", V5: "RULE-3.1.2.5-A", Run: noWillOfEarlierConnection},
@@ -87,6 +88,18 @@ func willOfSecondConnect(t *suite.T) {
 	c.Send(p.Bytes())
 	c.WantClosed(0x82)
 	watcher.Take(p.Will.Topic, p.Will.Payload)
+}
+
+// willOfReplacedClient comes when another connection with its identifier takes over.
+func willOfReplacedClient(t *suite.T) {
+	watcher, p := mourner(t, 0)
+	first := t.Connect(p)
+	will := p.Will
+	p.Will = nil
+	second := t.Connect(p)
+	first.WantClosed(0x8e)
+	watcher.Take(will.Topic, will.Payload)
+	second.Ping()
 }
 
 func noWillAfterDisconnect(t *suite.T) {

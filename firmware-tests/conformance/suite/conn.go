@@ -20,6 +20,7 @@ type Conn struct {
 	in      *bufio.Reader
 	version byte
 	client  bool // the other side is one
+	limit   time.Duration
 
 	ID      string     // the client identifier
 	Connack *wire.Read // once it is connected
@@ -39,7 +40,7 @@ func (t *T) Dial(addr string) *Conn {
 // Over speaks MQTT over a connection that the test made, and closes it in the end.
 func (t *T) Over(nc net.Conn) *Conn {
 	t.Cleanup(func() { nc.Close() })
-	return &Conn{t: t, nc: nc, in: bufio.NewReader(nc), version: t.Version}
+	return &Conn{t: t, nc: nc, in: bufio.NewReader(nc), version: t.Version, limit: Patience}
 }
 
 // Serve is the server's end of a connection that a client made, in the version that
@@ -113,9 +114,12 @@ func (c *Conn) Send(packets ...[]byte) {
 	}
 }
 
+// WaitFor bounds each wait from now on by another time than Patience.
+func (c *Conn) WaitFor(limit time.Duration) { c.limit = limit }
+
 // next reads one packet, nil if the other side closed the connection.
 func (c *Conn) next() *wire.Read {
-	c.nc.SetReadDeadline(time.Now().Add(Patience))
+	c.nc.SetReadDeadline(time.Now().Add(c.limit))
 	p, err := wire.Next(c.in, c.version, !c.client)
 	var breach *wire.Breach
 	ne := net.Error(nil)
@@ -124,7 +128,7 @@ func (c *Conn) next() *wire.Read {
 		c.t.breach(breach.Rule, breach.Text)
 		c.t.Fatalf("%v breaks %v", p, breach)
 	case errors.As(err, &ne) && ne.Timeout():
-		c.t.Fatalf("nothing came within %v", Patience)
+		c.t.Fatalf("nothing came within %v", c.limit)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		c.t.Fatalf("the connection ended in the middle of a packet")
 	case err != nil: // the end, or a reset
