@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -454,11 +453,8 @@ func (l *loop) finish(c *polled) {
 	l.t.handler.Closed(&c.Conn, cause)
 }
 
-// drop closes the descriptor.
+// drop closes the descriptor, which takes it out of epoll: there is no other to it.
 func (l *loop) drop(c *polled) {
-	if c.events != 0 {
-		l.poller.ctl(unix.EPOLL_CTL_DEL, c.fd, 0)
-	}
 	l.conns[c.fd] = nil
 	l.n--
 	unix.Close(int(c.fd))
@@ -503,7 +499,7 @@ func (l *loop) expire() {
 // accept takes connections and hands them round.
 func (l *loop) accept(ln *listener) {
 	for range acceptBatch {
-		fd, sa, err := unix.Accept4(int(ln.fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, err := acceptNow(ln.fd)
 		switch err {
 		case nil:
 		case unix.EAGAIN:
@@ -521,14 +517,13 @@ func (l *loop) accept(ln *listener) {
 		}
 		ln.starved = false
 		if !l.t.admit() {
-			unix.Close(fd)
+			unix.Close(int(fd))
 			continue
 		}
 		l.turn = (l.turn + 1) % len(l.peers)
-		peer := sockaddr(sa)
 		c := &polled{
 			loop: l.peers[l.turn],
-			fd:   int32(fd),
+			fd:   fd,
 			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
 		}
 		c.driver = c
@@ -539,16 +534,6 @@ func (l *loop) accept(ln *listener) {
 		c.poke()
 		c.mu.Unlock()
 	}
-}
-
-func sockaddr(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // loops are started by the first listener that needs them.

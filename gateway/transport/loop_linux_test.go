@@ -149,3 +149,23 @@ func TestWokenOften(t *testing.T) {
 		want(t, "what was sent while the loop slept", nc, []byte{byte(i)})
 	}
 }
+
+func TestSockaddr(t *testing.T) {
+	for _, tt := range []struct {
+		family uint16
+		data   []byte // port, then the address as it is for the family
+		want   string
+	}{
+		{unix.AF_INET, []byte{0x07, 0x5b, 192, 0, 2, 7}, "192.0.2.7:1883"},
+		{unix.AF_INET6, []byte{0x07, 0x5b, 9, 9, 9, 9, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, "[2001:db8::1]:1883"},
+		{unix.AF_INET6, []byte{0x07, 0x5b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 7}, "192.0.2.7:1883"},
+		{unix.AF_UNIX, nil, "invalid AddrPort"},
+	} {
+		sa := unix.RawSockaddrAny{Addr: unix.RawSockaddr{Family: tt.family}}
+		raw := (*[unix.SizeofSockaddrAny]byte)(unsafe.Pointer(&sa))
+		copy(raw[2:], tt.data)
+		if got := sockaddr(&sa).String(); got != tt.want {
+			t.Errorf("family %d, % x: got %s, want %s", tt.family, tt.data, got, tt.want)
+		}
+	}
+}

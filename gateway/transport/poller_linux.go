@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -59,7 +61,8 @@ func (p *poller) ctl(op int, fd int32, events uint32) error {
 // wait returns what has happened, valid until the next call: at once if d is 0,
 // after d at most if it is positive. It may return nothing before.
 func (p *poller) wait(d time.Duration) []unix.EpollEvent {
-	if p.look() || d == 0 {
+	if d == 0 {
+		p.look()
 		return p.events[:p.n]
 	}
 	if d > 0 || p.limit {
@@ -70,7 +73,8 @@ func (p *poller) wait(d time.Duration) []unix.EpollEvent {
 		}
 		p.file.SetReadDeadline(at)
 	}
-	p.conn.Read(p.poll) // its error is a deadline that has passed
+	p.n = 0             // should the deadline have passed before it looks
+	p.conn.Read(p.poll) // its error is that deadline
 	return p.events[:p.n]
 }
 
@@ -86,6 +90,38 @@ func (p *poller) look() bool {
 			return false // only a descriptor that is none any more
 		}
 	}
+}
+
+// acceptNow is accept4 on a listener that does not block. The peer's address is not
+// valid for a Unix socket. unix.Accept4 would ask the system, each time, whether TCP is TCP.
+func acceptNow(fd int32) (int32, netip.AddrPort, error) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return 0, netip.AddrPort{}, errno
+	}
+	return int32(n), sockaddr(&sa), nil
+}
+
+func sockaddr(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), networkOrder(in.Port))
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), networkOrder(in.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// networkOrder is a number that the kernel left as it was on the wire.
+func networkOrder(n uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], n)
+	return binary.BigEndian.Uint16(b[:])
 }
 
 // readNow and writeNow are read and write on a descriptor that does not block.
