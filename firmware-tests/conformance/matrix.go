@@ -63,12 +63,12 @@ type matrix struct {
 func (m *matrix) printf(format string, args ...any) { fmt.Fprintf(m, format, args...) }
 
 func (m *matrix) head() {
-	m.printf("# What Sluice obeys of MQTT, statement by statement\n\nWritten by `go run ./conformance -matrix conformance/MATRIX.md` in firmware-tests, which ran every test against\n")
+	m.printf("# What Sluice obeys of MQTT, statement by statement\n\nWritten by `go run ./conformance -matrix conformance/MATRIX.md` in firmware-tests, which ran every\ntest against ")
 	var names []string
 	for _, r := range m.reports {
 		names = append(names, r.Target)
 	}
-	m.printf("%s, side by side on one machine. `make conformance` checks Sluice again, `make conformance BROKER=host:port` any\nother broker. Requirements are paraphrased; the specifications decide.\n\n", strings.Join(names, ", "))
+	m.printf("%s, on one machine. `make conformance` checks\nSluice again, `make conformance BROKER=host:port` any other broker. Requirements are paraphrased; the specifications decide.\n\n", strings.Join(names, ", "))
 	m.printf("- *pass*: every test named holds. *fail*: at least one does not.\n- *not run*: the broker has not what the test needs, such as MQTT 5.0.\n- *not seen*: nothing on the wire shows it; the reasons are listed below.\n\n")
 	m.printf("| | pass | fail | not run | not seen |\n|---|---:|---:|---:|---:|\n")
 	for _, r := range m.reports {

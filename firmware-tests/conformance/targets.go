@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"sluice/firmware-tests/conformance/suite"
@@ -106,6 +107,9 @@ func startMosquitto() (*started, error) {
 			return err
 		}
 		_, port, _ := strings.Cut(webSocket[0], ":")
+		if s.Name, err = versioned(s.Name, "mosquitto", "-h"); err != nil {
+			return err
+		}
 		open, err := s.mosquitto("open", "listener "+port+" 127.0.0.1", "protocol websockets")
 		if err != nil {
 			return err
@@ -141,6 +145,13 @@ func (s *started) mosquitto(name string, lines ...string) (*rig.Mosquitto, error
 // startNATS starts nats-server twice: open, and with accounts. It speaks 3.1.1 only.
 func startNATS() (*started, error) {
 	return start("nats-server", false, func(s *started) error {
+		path, err := rig.BuildNATS()
+		if err != nil {
+			return err
+		}
+		if s.Name, err = versioned(s.Name, path, "--version"); err != nil {
+			return err
+		}
 		open, err := s.nats("open", "")
 		if err != nil {
 			return err
@@ -166,4 +177,18 @@ func (s *started) nats(name, lines string) (*rig.Node, error) {
 	}
 	s.processes = append(s.processes, n.Process)
 	return n, nil
+}
+
+// versioned adds to a name the version that a program tells of itself.
+func versioned(name, program, flag string) (string, error) {
+	path, err := rig.Look(program, program)
+	if err != nil {
+		return "", err
+	}
+	out, _ := exec.Command(path, flag).Output() // mosquitto -h ends with 3
+	version := regexp.MustCompile(`[0-9]+\.[0-9]+\.[0-9]+`).FindString(string(out))
+	if version == "" {
+		return "", fmt.Errorf("%s %s tells no version", path, flag)
+	}
+	return name + " " + version, nil
 }
