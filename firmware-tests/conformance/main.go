@@ -11,6 +11,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 
 	"sluice/firmware-tests/conformance/suite"
@@ -34,17 +35,19 @@ func run(broker, webSocket string, v5 bool, only, matrix string, asJSON bool) er
 	if matrix != "" {
 		return writeMatrix(matrix)
 	}
-	var target *started
-	var err error
+	target := &started{Target: suite.Target{Name: broker, Addr: broker, WebSocket: webSocket, V5: v5}}
 	if broker == "" {
-		target, err = startSluice()
-	} else {
-		target = &started{Target: suite.Target{Name: broker, Addr: broker, WebSocket: webSocket, V5: v5}}
-	}
-	if err != nil {
-		return err
+		var err error
+		if target, err = startSluice(); err != nil {
+			return err
+		}
 	}
 	defer target.Stop()
+	if nc, err := net.DialTimeout("tcp", target.Addr, suite.Patience); err != nil {
+		return fmt.Errorf("no broker there: %w", err)
+	} else {
+		nc.Close()
+	}
 	r, err := check(&target.Target, only)
 	if err != nil {
 		return err
