@@ -341,3 +341,95 @@ func TestKeepAliveWaitsForTheDisk(t *testing.T) {
 		p.wantClosed("and runs")
 	})
 }
+
+// What waits for clients that end with their connections has one bound for all of them,
+// and those who fall a little behind find room while others take all they can.
+func TestQueuesInMemoryShareTheirRoom(t *testing.T) {
+	const room = 1 << 20
+	onDisk(t, Config{QueueMaxBytes: room, MaxInflight: 10}, func(at *site) {
+		const crowd = 10
+		join := func(name, filter string) *peer {
+			p := at.join(name, codec.V5)
+			p.subscribe(1, filter) // and acknowledges nothing
+			return p
+		}
+		for i := range crowd {
+			join(fmt.Sprint("greedy", i), "flood")
+		}
+		modest := join("modest", "rare")
+		pub := at.join("pub", codec.V5)
+		send := func(name string) {
+			pub.send(message(name, strings.Repeat(".", 10_000), 1, 1))
+			if ack, _ := pub.next().(*codec.Puback); ack == nil || ack.Code == codec.QuotaExceeded {
+				t.Fatalf("answered by %s", show(ack))
+			}
+			at.srv.mu.Lock()
+			defer at.srv.mu.Unlock()
+			sum := int64(0)
+			for _, to := range at.srv.sessions {
+				sum += to.queue.Bytes()
+			}
+			if sum != at.srv.unstored || sum > room {
+				t.Fatalf("%d bytes wait, counted as %d, want %d at most", sum, at.srv.unstored, room)
+			}
+		}
+		for range 15 {
+			send("rare")
+		}
+		for range 30 {
+			send("flood")
+		}
+		if modest.closed() {
+			t.Error("who has little that waits is closed")
+		}
+		if at.srv.Stats().Ended[codec.QuotaExceeded] == 0 {
+			t.Error("none of the greedy clients is closed")
+		}
+	})
+}
+
+// Slow readers at QoS 0 share a bound, and it is another's when they have gone.
+func TestSlowReadersShareTheirOutput(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		pending := func(crowd []*peer) (sum int) {
+			payload := strings.Repeat(".", 100_000)
+			for range deafOutput / len(payload) * 2 {
+				pub.send(message("flood", payload, 0, 0))
+			}
+			at.settle()
+			at.srv.mu.Lock()
+			defer at.srv.mu.Unlock()
+			for _, p := range crowd {
+				sum += at.srv.sessions[p.name].conn.tc.Pending()
+			}
+			return sum
+		}
+		join := func(n int) (crowd []*peer) {
+			for i := range n {
+				p := at.join(fmt.Sprint("slow", i), codec.V5)
+				p.subscribe(0, "flood")
+				p.deaf <- struct{}{}
+				crowd = append(crowd, p)
+			}
+			return crowd
+		}
+		crowd := join(16)
+		if n := pending(crowd); n < slowOutput/2 || n > slowOutput+slowOutput/4 {
+			t.Errorf("%d clients have %d bytes to read, want about %d", len(crowd), n, slowOutput)
+		}
+		for _, p := range crowd {
+			<-p.deaf
+			p.cut()
+		}
+		at.settle()
+		alone := join(1)
+		if n := pending(alone); n < deafOutput {
+			t.Errorf("one alone has %d bytes to read, want %d", n, deafOutput)
+		}
+		if at.srv.slow != 1 {
+			t.Errorf("%d clients are counted as slow, one is", at.srv.slow)
+		}
+		<-alone[0].deaf
+	})
+}

@@ -44,6 +44,7 @@ type conn struct {
 	waits    bool          // is in Server.waiting
 	paused   bool          // reading is stopped until acknowledgements have left
 	deaf     bool          // reading is stopped until the client has read
+	slow     bool          // is counted in Server.slow
 	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
 	heard    time.Duration // when the last packet came
 	timer    timer         // CONNECT or keep-alive
@@ -68,7 +69,7 @@ func (c *conn) receive(b []byte) (n int) {
 		case fresh, challenged:
 			limit = min(limit, maxConnect)
 		}
-		if c.tc.Pending() > deafOutput {
+		if c.behind() {
 			c.deaf = true // does not read our answers: so we read no more questions
 			c.tc.Pause()
 			return n
@@ -209,6 +210,7 @@ func (c *conn) end(why string) {
 	c.state = closed
 	s.stopTimer(&c.timer)
 	delete(s.conns, c)
+	c.caughtUp()
 	c.acks, c.exchange = nil, nil
 	c.tc.Close()
 	if was != connected {
@@ -247,6 +249,29 @@ func (c *conn) listen() {
 	if !c.paused && !c.deaf {
 		c.heard = c.srv.now // it could not be heard meanwhile
 		c.tc.Resume()
+	}
+}
+
+// behind says whether the client has left so much of its output unread that it gets no
+// more that may be dropped, and is asked for no more: its share of what slow clients may.
+func (c *conn) behind() bool {
+	return c.tc.Pending() > transport.HighWater && c.beyondShare()
+}
+
+func (c *conn) beyondShare() bool {
+	if !c.slow {
+		c.slow = true
+		c.srv.slow++
+	}
+	all := min(slowOutput, int(c.srv.cfg.QueueMaxBytes/2))
+	return c.tc.Pending() > min(deafOutput, all/c.srv.slow)
+}
+
+// caughtUp is called when a slow client has read again, and when it ends.
+func (c *conn) caughtUp() {
+	if c.slow {
+		c.slow = false
+		c.srv.slow--
 	}
 }
 

@@ -8,10 +8,14 @@ import (
 	"sluice/store"
 )
 
-// deafOutput is the output that a slow reader has not taken, in bytes, above which
-// QoS 0 messages are dropped. Those at QoS 1 and 2 wait in the queue from
-// transport.HighWater on.
-const deafOutput = 4 << 20
+// The output that a slow reader has not taken, in bytes, above which QoS 0 messages are
+// dropped: of one, and of all that are slow together, or half of Config.QueueMaxBytes if
+// that is less; but transport.HighWater is for everyone. Messages at QoS 1 and 2 wait in
+// the queue from there on.
+const (
+	deafOutput = 4 << 20
+	slowOutput = 32 << 20
+)
 
 // maxSpan bounds the sequence numbers between the oldest message in flight and the
 // next, so that packet identifiers, which are made of them, never meet.
@@ -179,7 +183,7 @@ func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
 	case c == nil:
 		to.srv.drop(&to.srv.stats.Dropped.Away)
 		return
-	case c.tc.Pending() > deafOutput:
+	case c.behind():
 		to.srv.drop(&to.srv.stats.Dropped.SlowReader)
 		return
 	}
@@ -346,7 +350,7 @@ func (to *session) received(id uint16, code codec.ReasonCode) {
 	default:
 		to.window.at(seq).phase = released
 		epoch := to.saveWindow() // before the record goes: a crash between must find one of the two
-		to.queue.Done(seq)
+		to.done(seq)
 		to.pubrel(seq, epoch)
 	}
 }
@@ -370,7 +374,7 @@ func (to *session) completed(id uint16) {
 // finish is the end of a message for this session.
 func (to *session) finish(seq uint64) {
 	t := to.window.at(seq).ticket
-	to.queue.Done(seq)
+	to.done(seq)
 	to.window.finish(seq)
 	to.touch()
 	t.done()

@@ -82,7 +82,9 @@ func recordSize(m *codec.Message) int64 {
 
 // enqueue puts a message behind all that waits for the session.
 func (to *session) enqueue(p *codec.Publish, expires time.Duration, group string, when store.Urgency) uint64 {
-	return to.queue.Append(to.srv.encodeRecord(p, expires, group), when)
+	seq := to.queue.Append(to.srv.encodeRecord(p, expires, group), when)
+	to.count()
+	return seq
 }
 
 func (to *session) diskKey(kind byte) string {
@@ -237,6 +239,7 @@ func (v *saver) expire() {
 // forget removes all that is stored of the session.
 func (to *session) forget() {
 	to.queue.Remove()
+	to.count()
 	if !to.stored {
 		return
 	}

@@ -61,6 +61,8 @@ type Server struct {
 	subs       topic.Tree[*subscription]
 	groups     map[string]*group
 	retained   topic.Names[string] // records, see record.go
+	unstored   int64               // bytes that wait for sessions that end with their connections
+	slow       int                 // clients that are slow, see conn.behind
 	routes     map[string]*route
 	routesGen  uint64
 	routesSize int // of routes, about, in bytes
@@ -219,6 +221,7 @@ func (s *Server) Writable(tc *transport.Conn) {
 	defer s.mu.Unlock()
 	s.tick()
 	c := tc.User.(*conn)
+	c.caughtUp()
 	if c.deaf {
 		c.deaf = false
 		c.listen()

@@ -37,6 +37,7 @@ type session struct {
 	timer       timer    // of the will, or of the end of the session
 	expires     time.Duration
 	dropped     uint64 // messages below were looked at for dropping
+	unstored    int64  // bytes of the queue that are counted in Server.unstored
 	expiry      uint32 // seconds after the connection ends; 0: with it; never
 	blocked     bool   // is in Server.blocked
 	moved       bool   // is in Server.touched
@@ -182,10 +183,31 @@ func (s *Server) limitExpiry(seconds uint32) uint32 {
 	return seconds
 }
 
-// hasRoom says whether a record of size bytes may wait for the session.
+// hasRoom says whether a record of size bytes may wait for the session. Those that end
+// with their connections share the room of one queue: none may take more than is left
+// then, so that those with little always find some, however many take all they can.
 func (to *session) hasRoom(size int64) bool {
-	return to.queue.Bytes()+size <= to.srv.cfg.QueueMaxBytes &&
-		(!to.durable() || to.srv.storeHasRoom(size))
+	s := to.srv
+	room := s.cfg.QueueMaxBytes
+	if to.expiry == 0 {
+		room -= s.unstored
+	}
+	return to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
+}
+
+// done takes a message out of the queue.
+func (to *session) done(seq uint64) {
+	to.queue.Done(seq)
+	to.count()
+}
+
+// count brings Server.unstored up to date. It is called when the queue has changed.
+func (to *session) count() {
+	if to.expiry == 0 {
+		n := to.queue.Bytes()
+		to.srv.unstored += n - to.unstored
+		to.unstored = n
+	}
 }
 
 // storeHasRoom says whether size bytes more may be stored.
@@ -231,7 +253,7 @@ func (to *session) makeRoom(pub *publication) bool {
 func (to *session) dropOldest() bool {
 	for seq := max(to.dropped, to.window.past, to.window.sent, to.queue.First()); seq < to.queue.Next(); seq++ {
 		if _, ok := to.queue.Record(seq); ok {
-			to.queue.Done(seq)
+			to.done(seq)
 			to.dropped = seq + 1
 			return true
 		}

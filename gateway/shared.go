@@ -105,6 +105,6 @@ func (to *session) handOn() {
 		}
 		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
 		g.deliver(&pub)
-		to.queue.Done(seq) // only now: a crash between may bring it twice, but not lose it
+		to.done(seq) // only now: a crash between may bring it twice, but not lose it
 	}
 }

@@ -167,8 +167,8 @@ func TestNamesAreNotScanned(t *testing.T) {
 	}
 }
 
-// Filters that fork off the levels of a topic are not looked
-// at, so that their number does not matter.
+// Filters that fork off the levels of a topic are not looked at, so that their number
+// does not matter.
 func TestFiltersAreNotScanned(t *testing.T) {
 	for _, depth := range depths {
 		for _, filters := range []int{1_000, 20_000} {
