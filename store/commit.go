@@ -7,10 +7,11 @@ import (
 )
 
 const (
-	syncInterval = time.Second // Sync = Interval
-	retryDelay   = time.Second // between attempts while commits fail
-	checkDelay   = time.Second // between looks at the free space while there is little
-	copyDelay    = time.Minute // after a compaction that did not work
+	lingerMost   = lazyDelay / 4 // for what is staged while records that are done soon keep coming
+	syncInterval = time.Second   // Sync = Interval
+	retryDelay   = time.Second   // between attempts while commits fail
+	checkDelay   = time.Second   // between looks at the free space while there is little
+	copyDelay    = time.Minute   // after a compaction that did not work
 
 	updateBytes = 1 << 20 // bound on one transaction of BuntDB, which keeps a buffer as large as the largest
 
@@ -31,6 +32,7 @@ type committer struct {
 	// The next time for each duty; zero: none.
 	commitAt, syncAt, checkAt time.Time
 
+	lingerTo     time.Time // what is staged is committed by then in any case; zero: nothing is
 	noCopyBefore time.Time // after a compaction that has failed
 	unsynced     bool      // something is written and not fsynced
 	broken       bool      // an fsync of current has failed: it is never fsynced again
@@ -116,7 +118,41 @@ func (db *DB) schedule() {
 	}
 	if db.commitAt.IsZero() || at.Before(db.commitAt) {
 		db.commitAt = at
+		db.look()
 	}
+	if db.lingerTo.IsZero() {
+		db.lingerTo = time.Now().Add(lingerMost)
+	}
+}
+
+// look notes what waits for the disk.
+func (db *DB) look() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for i := range db.dirty {
+		db.dirty[i].seen = db.dirty[i].next
+	}
+	db.young, db.old = false, db.young || db.old
+}
+
+// lingers reports whether all that waits for the disk came after the last look, Config.Linger ago. Then records may be
+// done by the next, and be replaced by others: while messages flow there are always some.
+func (db *DB) lingers() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.urgency != Soon || db.old {
+		return false
+	}
+	young := db.young
+	for _, q := range db.dirty {
+		if seq, ok := q.unwritten(); ok {
+			if seq < q.seen {
+				return false
+			}
+			young = true
+		}
+	}
+	return young
 }
 
 // due reports whether there is something to do now, and sets the timer for the next duty if not.
@@ -145,6 +181,10 @@ func (db *DB) step() {
 	is := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	if is(db.commitAt) {
 		db.commitAt = time.Time{}
+		if !is(db.lingerTo) && db.lingers() {
+			return // to schedule
+		}
+		db.lingerTo = time.Time{}
 		if !db.commit(db.take()) {
 			return // a part of it may be written, which no compaction may put a marker behind
 		}
@@ -185,13 +225,13 @@ func (db *DB) take() *batch {
 	b := &batch{epoch: db.epoch, changes: db.changes, charge: db.pending}
 	for _, q := range db.dirty {
 		q.seal(b)
-		b.queues = append(b.queues, sealedQueue{q, q.next})
+		b.queues = append(b.queues, sealedQueue{q.Queue, q.next})
 	}
 	clear(db.dirty)
 	db.dirty = db.dirty[:0]
 	db.changes = make(map[string]change)
 	db.inFlight, db.pending = db.pending, 0
-	db.urgency = 0
+	db.urgency, db.young, db.old = 0, false, false
 	db.epoch++
 	return b
 }

@@ -283,6 +283,39 @@ func TestTogether(t *testing.T) {
 	})
 }
 
+// TestStream has records come all the time, each done a little later: what is done in time is not written on account of
+// those that came last, and what is not done is on disk when it should be.
+func TestStream(t *testing.T) {
+	const ms = time.Millisecond
+	at := timed(t, Config{Sync: Never, Linger: 20 * ms}, func(r *rig) {
+		q := r.Queue(1)
+		var waiting []uint64
+		stream := func(d time.Duration) {
+			for ; d > 0; d -= 3 * ms {
+				waiting = append(waiting, q.Append(make([]byte, 64), Soon))
+				time.Sleep(3 * ms)
+				if len(waiting) > 1 {
+					q.Done(waiting[0])
+					waiting = waiting[1:]
+				}
+			}
+		}
+		before := size(t, r.dir)
+		stream(600 * ms)
+		if n := size(t, r.dir) - before; n > 600 {
+			t.Errorf("%d bytes were written for a stream of 200 records that were all done in time", n)
+		}
+		late := q.Append(make([]byte, 64), Soon)
+		stream(40 * ms)
+		if !q.Committed(late) {
+			t.Error("a record was not on disk when it had lingered")
+		}
+	})
+	if len(at) > 6 {
+		t.Errorf("%d commits: %v", len(at), at)
+	}
+}
+
 // TestQuiet looks for the goroutines of an idle store: nothing ticks, in the first generation or a later one.
 func TestQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 type Config struct {
 	Dir      string        // made if it is not there, mode 0700
 	Sync     Sync          // what Committed promises; the zero value is Always
-	Linger   time.Duration // how long a commit that is not urgent waits for its records to be done; 0 means 2 ms
+	Linger   time.Duration // how long, up to twice, a record that is not urgent waits for being done instead; 0 means 2 ms
 	MaxBytes int64         // bound on Bytes for Room; 0 means 64 MiB
 
 	// Committed is called when the batch of epoch, and all before it, are as durable as Sync promises.
@@ -77,8 +77,10 @@ type DB struct {
 	mu       sync.Mutex
 	epoch    uint64
 	urgency  Urgency
+	young    bool // a change is Soon that came after the committer last looked, see look
+	old      bool // or before
 	changes  map[string]change
-	dirty    []*Queue
+	dirty    []dirtyQueue
 	loaded   map[uint64]*Queue // as found on disk, not opened yet
 	live     int64             // charge of what is committed
 	inFlight int64             // charge of the batch that is being written
@@ -89,6 +91,12 @@ type DB struct {
 
 	// Owned by the committer.
 	committer
+}
+
+// A dirtyQueue was appended to since the last batch was taken.
+type dirtyQueue struct {
+	*Queue
+	seen uint64 // next as it was when the committer last looked
 }
 
 // A change is the last thing staged for a key.
@@ -263,6 +271,7 @@ func (db *DB) stage(key string, c change, when Urgency) {
 		db.pending += charge(key, c.value) + headerLen
 	}
 	db.changes[key] = c
+	db.young = db.young || when == Soon
 	db.want(when)
 }
 

@@ -68,7 +68,7 @@ func (q *Queue) Append(rec []byte, when Urgency) (seq uint64) {
 		q.db.pending += int64(len(c.data) - before)
 		if !q.dirty {
 			q.dirty = true
-			q.db.dirty = append(q.db.dirty, q)
+			q.db.dirty = append(q.db.dirty, dirtyQueue{Queue: q})
 		}
 		q.db.want(when)
 	}
@@ -282,6 +282,21 @@ func (q *Queue) forget(c *chunk) {
 	if q.read.c == c {
 		q.read = cursor{}
 	}
+}
+
+// unwritten returns the lowest number that is neither done nor part of a batch, if there is one.
+func (q *Queue) unwritten() (seq uint64, ok bool) {
+	c := q.tail
+	if c == nil || c.written {
+		return 0, false
+	}
+	for c.prev != nil && !c.prev.written {
+		c = c.prev
+	}
+	for seq = max(c.first, q.first); c.isDone(seq); {
+		seq++
+	}
+	return seq, true // c has something left, or it would have been dropped
 }
 
 // seal makes the chunks that were appended to since the last commit what they will be on disk,
