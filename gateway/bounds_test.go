@@ -433,3 +433,24 @@ func TestSlowReadersShareTheirOutput(t *testing.T) {
 		<-alone[0].deaf
 	})
 }
+
+// A client that asks much at a time is answered to the last, but not in one go.
+func TestMuchAtOnceTakesTurns(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		const questions = 5*maxTurn + 7
+		b := bytes.Repeat((&codec.Pingreq{}).Append(nil, codec.V5), questions)
+		p := at.join("p", codec.V5)
+		at.srv.mu.Lock()
+		n := at.srv.sessions["p"].conn.receive(b)
+		at.srv.mu.Unlock()
+		if n != len(b)/questions*maxTurn {
+			t.Errorf("%d bytes of %d taken in one turn", n, len(b))
+		}
+		p.sendRaw(b[n:])
+		for i := range questions {
+			if got := p.next(); got == nil || got.Type() != codec.TypePingresp {
+				t.Fatalf("question %d is answered by %s", i, show(got))
+			}
+		}
+	})
+}

@@ -42,7 +42,7 @@ type Handler interface {
 
 	// Receive takes the first n bytes of b, 0 <= n <= len(b). The others come
 	// again, with more behind them: when more has arrived, or after
-	// c.Resume. b is valid until Receive returns. After an error the output
+	// c.Resume or c.Yield. b is valid until Receive returns. After an error the output
 	// so far is sent as by Close, and Closed tells the same error.
 	Receive(c *Conn, b []byte) (n int, err error)
 
@@ -81,7 +81,7 @@ type Conn struct {
 	unsent  int     // bytes with the driver that the socket has not taken
 	cause   error   // why it closes
 	paused  bool    // by Pause
-	again   bool    // Resume was called: what Receive has not taken is to come again
+	again   bool    // Resume or Yield was called: what Receive has not taken is to come again
 	high    bool    // Pending was above HighWater, Writable is due
 	broken  bool    // the peer takes nothing any more: output is discarded
 	closing bool    // no Receive and no output any more, only what is in out
@@ -151,6 +151,17 @@ func (c *Conn) Pause() { c.setPaused(true) }
 // Resume starts reading again. What Receive has not taken comes again even if
 // nothing new arrives.
 func (c *Conn) Resume() { c.setPaused(false) }
+
+// Yield lets others have their turn: what Receive, which it is called in, does not take
+// comes again after that. Nothing more is read meanwhile.
+func (c *Conn) Yield() {
+	c.mu.Lock()
+	if !c.closing {
+		c.again = true
+		c.driver.poke()
+	}
+	c.mu.Unlock()
+}
 
 func (c *Conn) setPaused(paused bool) {
 	c.mu.Lock()

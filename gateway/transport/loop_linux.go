@@ -241,7 +241,7 @@ func (l *loop) event(ev *unix.EpollEvent) {
 // read reads once.
 func (l *loop) read(c *polled) {
 	c.mu.Lock()
-	wanted := c.draining || !c.paused && !c.closing
+	wanted := c.draining || !c.paused && !c.closing && !c.again
 	c.mu.Unlock()
 	if !wanted {
 		return

@@ -141,14 +141,22 @@ func (s *stream) ready() bool {
 	return s.ready()
 }
 
-// deliver hands b to the handler, and has what that puts out sent in one piece.
+// deliver hands b to the handler, in as many turns as it takes.
 func (s *stream) deliver(b []byte) {
+	for s.turn(b) {
+		b = nil
+	}
+}
+
+// turn hands b to the handler, behind what it has not taken before, and has what that
+// puts out sent in one piece. It says whether there is to be another.
+func (s *stream) turn(b []byte) (again bool) {
 	s.serial.Lock()
 	defer s.serial.Unlock()
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.receiving = true
 	s.mu.Unlock()
@@ -161,7 +169,12 @@ func (s *stream) deliver(b []byte) {
 		s.shutLocked(err)
 	}
 	s.poke()
+	again = s.again && !s.paused
+	if again {
+		s.again = false
+	}
 	s.mu.Unlock()
+	return again
 }
 
 // write is the writing goroutine.

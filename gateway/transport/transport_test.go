@@ -791,3 +791,46 @@ func TestListenRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What a handler leaves when it yields comes again after others had their turn, and before
+// anything more is read: all of it, in order, even if the peer has gone.
+func TestYield(t *testing.T) {
+	everyWay(t, func(t *testing.T, w way) {
+		sent := noise(200 << 10)
+		const most = 4 << 10 // of one turn
+		var got []byte
+		largest := 0
+		ended := make(chan struct{})
+		c := w.dial(t, start(t, Config{Loops: 1}, &recorder{
+			receive: func(c *Conn, b []byte) (int, error) {
+				largest = max(largest, len(b))
+				n := min(most, len(b))
+				got = append(got, b[:n]...)
+				if n < len(b) {
+					c.Yield()
+				}
+				if len(got) == len(sent) {
+					close(ended)
+				}
+				return n, nil
+			},
+		}))
+		for rest := sent; len(rest) > 0; {
+			n := min(100<<10, len(rest))
+			c.Write(rest[:n])
+			rest = rest[n:]
+		}
+		c.Close()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatal("what was left does not come")
+		}
+		if !bytes.Equal(got, sent) {
+			t.Errorf("got %d bytes, and not those that were sent", len(got))
+		}
+		if largest > 100<<10+most {
+			t.Errorf("%d bytes piled up", largest)
+		}
+	})
+}
