@@ -48,6 +48,8 @@
 //   - Overlapping subscriptions of one client get one copy of a message, at the
 //     highest QoS, with all subscription identifiers.
 //   - QoS 2 messages are routed on PUBLISH, not on PUBREL.
+//   - A retained message at QoS 0 is on disk within a second: nobody is told that it is,
+//     and of a value that changes all the time only the last is worth a write.
 //   - QoS 0 messages are not kept for a client that is away, nor for one that does
 //     not read; both are counted.
 //   - A 3.1.1 client that may not publish to a topic gets its acknowledgement, since
