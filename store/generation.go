@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"time"
 
@@ -62,11 +63,23 @@ func (g *generation) quiet() {
 	}
 	cfg.OnExpiredSync = func(string, string, *buntdb.Tx) error { return buntdb.ErrDatabaseClosed }
 	g.bunt.SetConfig(cfg)
-	g.bunt.Update(func(tx *buntdb.Tx) error {
-		ttl := time.Until(time.Unix(1, 5e8))
-		_, _, err := tx.Set(expiredKey, "", &buntdb.SetOptions{Expires: true, TTL: ttl})
+	g.bunt.Update(func(tx *buntdb.Tx) error { return setExpired(tx, time.Now()) })
+}
+
+var errClock = errors.New("the clock was set, or the machine stood still")
+
+// setExpired sets the item of quiet. BuntDB takes a time to live and looks at the clock itself: should half a second lie
+// between that and now, another command than expiredCommand would be written, which the scan takes for damage. So none is.
+func setExpired(tx *buntdb.Tx, now time.Time) error {
+	now = now.Round(0) // the wall clock's, which jumps
+	ttl := time.Unix(1, 5e8).Sub(now)
+	if _, _, err := tx.Set(expiredKey, "", &buntdb.SetOptions{Expires: true, TTL: ttl}); err != nil {
 		return err
-	})
+	}
+	if d := time.Since(now); d < 0 || d >= time.Second/2 {
+		return errClock
+	}
+	return nil
 }
 
 // close also fsyncs, inside BuntDB.
