@@ -196,6 +196,21 @@ func TestKillLosesNoSharedMessage(t *testing.T) {
 	})
 }
 
+// What is cleared at QoS 0 is on disk for a second more. Who clears it again is told that it has gone when it has.
+func TestKillBringsNothingBackThatWasCleared(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		pub.send(retained("a", "old", 1, 1))
+		pub.want("it is on disk", &codec.Puback{ID: 1})
+		pub.send(retained("a", "", 0, 0), retained("a", "", 1, 2))
+		pub.want("cleared, and there was nothing any more", &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers})
+		at.crash(nil)
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "a")
+		sub.wantIdle("it is not there")
+	})
+}
+
 func TestKillBringsTheWill(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
 		sub := at.join("sub", codec.V5, keep)

@@ -9,8 +9,9 @@ import (
 // [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
 func (s *Server) retain(pub *publication) {
 	if len(pub.Payload) == 0 {
-		if s.unretain(pub.Topic, pub.urgency()) && s.db != nil {
+		if had := s.unretain(pub.Topic, pub.urgency()); s.db != nil {
 			pub.onDisk(s)
+			pub.wanted = pub.wanted || had
 		}
 		return
 	}
@@ -26,6 +27,7 @@ func (s *Server) retain(pub *publication) {
 	if s.db != nil {
 		s.db.Set(key, rec, pub.urgency())
 		pub.onDisk(s)
+		pub.wanted = true
 	}
 }
 
@@ -41,7 +43,7 @@ func (pub *publication) urgency() store.Urgency {
 // unretain forgets the message retained under a topic.
 func (s *Server) unretain(name []byte, when store.Urgency) (had bool) {
 	_, had = s.retained.Delete(name)
-	if had && s.db != nil {
+	if s.db != nil && (had || when == store.Now) { // it may have gone a moment ago, and be on disk still
 		s.db.Delete(retainedKey(name), when)
 	}
 	return had
@@ -49,7 +51,7 @@ func (s *Server) unretain(name []byte, when store.Urgency) (had bool) {
 
 // onDisk makes the acknowledgement wait for what was staged last.
 func (pub *publication) onDisk(s *Server) {
-	pub.disk, pub.wanted = true, true
+	pub.disk = true
 	pub.epoch = s.db.Epoch()
 }
 
