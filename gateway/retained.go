@@ -9,7 +9,8 @@ import (
 // [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
 func (s *Server) retain(pub *publication) {
 	if len(pub.Payload) == 0 {
-		if had := s.unretain(pub.Topic, pub.urgency()); s.db != nil {
+		had := s.unretain(pub.Topic, pub.urgency())
+		if s.cleared > s.committed { // this one now, or perhaps a moment ago
 			pub.onDisk(s)
 			pub.wanted = pub.wanted || had
 		}
@@ -43,8 +44,9 @@ func (pub *publication) urgency() store.Urgency {
 // unretain forgets the message retained under a topic.
 func (s *Server) unretain(name []byte, when store.Urgency) (had bool) {
 	_, had = s.retained.Delete(name)
-	if s.db != nil && (had || when == store.Now) { // it may have gone a moment ago, and be on disk still
+	if s.db != nil && (had || when == store.Now && s.cleared > s.committed) { // it may be on disk still
 		s.db.Delete(retainedKey(name), when)
+		s.cleared = s.db.Epoch()
 	}
 	return had
 }

@@ -61,6 +61,7 @@ type Server struct {
 	subs       topic.Tree[*subscription]
 	groups     map[string]*group
 	retained   topic.Names[string] // records, see record.go
+	cleared    uint64              // the epoch that takes the last of them that went off the disk
 	unstored   int64               // bytes that wait for sessions that end with their connections
 	slow       int                 // clients that are slow, see conn.behind
 	routes     map[string]*route
