@@ -202,7 +202,12 @@ func TestKillBringsNothingBackThatWasCleared(t *testing.T) {
 		pub := at.join("pub", codec.V5)
 		pub.send(retained("a", "old", 1, 1))
 		pub.want("it is on disk", &codec.Puback{ID: 1})
+		at.settle()
+		at.disk <- struct{}{}
 		pub.send(retained("a", "", 0, 0), retained("a", "", 1, 2))
+		pub.wantIdle("it is on disk still")
+		<-at.disk
+		at.settle()
 		pub.want("cleared, and there was nothing any more", &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers})
 		at.crash(nil)
 		sub := at.join("sub", codec.V5)
