@@ -79,8 +79,7 @@ func (c *conn) receive(b []byte) (n int) {
 			limit = min(limit, maxConnect)
 		}
 		if c.behind() {
-			c.deaf = true // does not read our answers: so we read no more questions
-			c.tc.Pause()
+			c.deafen() // does not read our answers: so we read no more questions
 			return n
 		}
 		p, size, err := s.dec.Next(b[n:], c.version, limit)
@@ -91,10 +90,14 @@ func (c *conn) receive(b []byte) (n int) {
 		if size == 0 {
 			break
 		}
-		n += size
 		c.heard = s.now
-		s.stats.PacketsIn++
 		c.handle(p)
+		if len(s.unfinished) > 0 && s.unfinished[c] != nil {
+			c.tc.Yield()
+			return n
+		}
+		n += size
+		s.stats.PacketsIn++
 	}
 	return n
 }
@@ -219,6 +222,7 @@ func (c *conn) end(why string) {
 	c.state = closed
 	s.stopTimer(&c.timer)
 	delete(s.conns, c)
+	delete(s.unfinished, c)
 	c.caughtUp()
 	c.acks, c.exchange = nil, nil
 	c.tc.Close()
@@ -251,6 +255,12 @@ func (c *conn) expire() {
 		return
 	}
 	c.close(codec.KeepAliveTimeout, "keep-alive timeout") // [MQTT-3.1.2-22]
+}
+
+// deafen stops reading until the client has read: more than transport.HighWater waits.
+func (c *conn) deafen() {
+	c.deaf = true
+	c.tc.Pause()
 }
 
 // listen reads on, unless there is another reason not to.

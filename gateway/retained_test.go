@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"sluice/codec"
+	"sluice/gateway/transport"
 )
 
 // retained is a message as a new subscriber gets it.
@@ -95,6 +98,81 @@ func TestMessageExpiry(t *testing.T) {
 		late.wantIdle("an expired retained message is gone")
 		if d := at.srv.Stats().Dropped.Expired; d != 2 {
 			t.Errorf("%d counted as expired, want 2", d)
+		}
+	})
+}
+
+// A SUBSCRIBE whose filters match much is answered at once, and its retained messages come
+// in turns: all of them, if the client reads, and no more than it has room for meanwhile.
+func TestRetainedOfManyFiltersTakeTurns(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		const names, filters = 50, 30
+		pub := at.join("pub", codec.V5)
+		for i := range names {
+			m := message(fmt.Sprint("site/", i), strings.Repeat(".", 10_000), 0, 0)
+			m.Retain = true
+			pub.send(m)
+		}
+		pub.send(&codec.Pingreq{})
+		pub.want("all are retained", &codec.Pingresp{})
+		sub := at.join("sub", codec.V5)
+		sub.deaf <- struct{}{}
+		req := codec.Subscribe{ID: 7}
+		for range filters {
+			req.Subscriptions = append(req.Subscriptions, codec.Subscription{Filter: []byte("site/+")})
+		}
+		sub.sendRaw((&codec.Pingreq{}).Append(req.Append(nil, codec.V5), codec.V5)) // in one go: the second is not read meanwhile
+		at.settle()
+		at.srv.mu.Lock()
+		pending := at.srv.sessions["sub"].conn.tc.Pending()
+		at.srv.mu.Unlock()
+		if pending < transport.HighWater || pending > transport.HighWater+names*11_000 {
+			t.Errorf("%d bytes wait for a client that does not read, of %d", pending, names*filters*10_000)
+		}
+		<-sub.deaf
+		if ack, ok := sub.next().(*codec.Suback); !ok || ack.ID != 7 || len(ack.Codes) != filters {
+			t.Fatalf("answered by %s", show(ack))
+		}
+		for i := range names * filters {
+			if m, ok := sub.next().(*codec.Publish); !ok || !m.Retain {
+				t.Fatalf("message %d is %s", i, show(m))
+			}
+		}
+		sub.want("and then what was asked next", &codec.Pingresp{})
+		if n := at.srv.Stats().Dropped.SlowReader; n != 0 {
+			t.Errorf("%d retained messages dropped", n)
+		}
+		if len(at.srv.unfinished) != 0 {
+			t.Error("a SUBSCRIBE is taken for unfinished")
+		}
+	})
+}
+
+// Filters that match nothing have to be looked for all the same.
+func TestSubscribingTakesTurns(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		for i := range maxTurn {
+			m := message(fmt.Sprint("site/", i), ".", 0, 0)
+			m.Retain = true
+			pub.send(m)
+		}
+		pub.send(&codec.Pingreq{})
+		pub.want("all are retained", &codec.Pingresp{})
+		sub := at.join("sub", codec.V5)
+		req := codec.Subscribe{ID: 7, Subscriptions: []codec.Subscription{{Filter: []byte("+/x")}, {Filter: []byte("+/y")}}}
+		b := req.Append(nil, codec.V5)
+		at.srv.mu.Lock()
+		n := at.srv.sessions["sub"].conn.receive(b)
+		at.srv.mu.Unlock()
+		if n != 0 {
+			t.Error("two filters are looked for in one turn")
+		}
+		sub.sendRaw(b) // comes as what was left
+		sub.want("both are granted", &codec.Suback{ID: 7, Codes: []codec.ReasonCode{0, 0}})
+		at.settle()
+		if len(at.srv.unfinished) != 0 {
+			t.Error("a SUBSCRIBE is taken for unfinished")
 		}
 	})
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sluice/codec"
+	"sluice/gateway/transport"
 )
 
 // subscription is what a client wants of a filter.
@@ -79,8 +80,26 @@ func (l *subscriptions) remove(i int) {
 	l.list = l.list[:last]
 }
 
+// subscribing is a SUBSCRIBE that was answered, while its retained messages are sent.
+type subscribing struct {
+	codes []codec.ReasonCode
+	fresh []bool // what was not subscribed to before
+	next  int    // the filter whose retained messages come next
+}
+
 // subscribe takes a SUBSCRIBE: each filter gets a code, then retained messages follow.
+// It is not over as long as Server.unfinished has it, and is to come again then.
 func (c *conn) subscribe(p *codec.Subscribe) {
+	if c.srv.unfinished[c] == nil {
+		c.admitSubscriptions(p)
+	}
+	if c.state == connected {
+		c.sendRetained(p)
+	}
+}
+
+// admitSubscriptions gives each filter its code.
+func (c *conn) admitSubscriptions(p *codec.Subscribe) {
 	to := c.session
 	codes := make([]codec.ReasonCode, 0, len(p.Subscriptions))
 	fresh := make([]bool, len(p.Subscriptions))
@@ -98,12 +117,33 @@ func (c *conn) subscribe(p *codec.Subscribe) {
 	}
 	suback := codec.Suback{ID: p.ID, Codes: codes}
 	c.answer(codec.TypeSuback, suback.Append(nil, c.version))
-	for i := range p.Subscriptions {
-		req := &p.Subscriptions[i]
-		if codes[i] < codec.UnspecifiedError && (req.RetainHandling == 0 || req.RetainHandling == 1 && fresh[i]) {
-			c.srv.deliverRetained(to, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+	c.srv.unfinished[c] = &subscribing{codes: codes, fresh: fresh}
+}
+
+// sendRetained sends what is retained under one filter after the other, as much as is
+// good for one turn: a packet has room for thousands of filters that each match all.
+func (c *conn) sendRetained(p *codec.Subscribe) {
+	s := c.srv
+	now := s.unfinished[c]
+	for seen := 0; now.next < len(p.Subscriptions); now.next++ {
+		req := &p.Subscriptions[now.next]
+		if now.codes[now.next] >= codec.UnspecifiedError || req.RetainHandling == 2 || req.RetainHandling == 1 && !now.fresh[now.next] {
+			continue
 		}
+		if seen >= maxTurn {
+			return
+		}
+		if c.tc.Pending() > transport.HighWater { // what comes at QoS 0 would be dropped
+			c.deafen()
+			return
+		}
+		s.deliverRetained(c.session, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+		if c.state != connected {
+			return
+		}
+		seen += 1 + s.retained.Len() // at worst
 	}
+	delete(s.unfinished, c)
 }
 
 // admitSubscription says which QoS is granted, or why none.
