@@ -92,7 +92,7 @@ func (c *conn) receive(b []byte) (n int) {
 		}
 		c.heard = s.now
 		c.handle(p)
-		if len(s.unfinished) > 0 && s.unfinished[c] != nil {
+		if _, again := s.unfinished[c]; again {
 			c.tc.Yield()
 			return n
 		}

@@ -69,15 +69,15 @@ type Server struct {
 	routesSize int // of routes, about, in bytes
 	timers     timers
 	alarm      *time.Timer
-	nextKey    uint64                 // of the next session
-	committed  uint64                 // the last epoch known to be durable
-	waiting    []*conn                // with acknowledgements that wait for the disk or for others
-	unfinished map[*conn]*subscribing // SUBSCRIBEs whose retained messages are being sent
-	blocked    []*session             // with QoS 2 messages that wait for the disk to be sent
-	tickets    []*ticket              // used no more
-	touched    []*session             // whose windows have moved since they were stored
-	saver      timer                  // stores them
-	failing    error                  // what the disk says; nil: it is well
+	nextKey    uint64                // of the next session
+	committed  uint64                // the last epoch known to be durable
+	waiting    []*conn               // with acknowledgements that wait for the disk or for others
+	unfinished map[*conn]subscribing // SUBSCRIBEs whose retained messages are being sent
+	blocked    []*session            // with QoS 2 messages that wait for the disk to be sent
+	tickets    []*ticket             // used no more
+	touched    []*session            // whose windows have moved since they were stored
+	saver      timer                 // stores them
+	failing    error                 // what the disk says; nil: it is well
 	closing    bool
 	stats      Stats
 	reported   Stats         // as the log was last told
@@ -105,7 +105,7 @@ func New(cfg Config) *Server {
 		conns:      make(map[*conn]struct{}),
 		groups:     make(map[string]*group),
 		routes:     make(map[string]*route),
-		unfinished: make(map[*conn]*subscribing),
+		unfinished: make(map[*conn]subscribing),
 		nextKey:    1,
 	}
 }

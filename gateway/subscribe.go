@@ -90,16 +90,21 @@ type subscribing struct {
 // subscribe takes a SUBSCRIBE: each filter gets a code, then retained messages follow.
 // It is not over as long as Server.unfinished has it, and is to come again then.
 func (c *conn) subscribe(p *codec.Subscribe) {
-	if c.srv.unfinished[c] == nil {
-		c.admitSubscriptions(p)
+	s := c.srv
+	now, begun := s.unfinished[c]
+	if !begun {
+		now = c.admitSubscriptions(p)
 	}
-	if c.state == connected {
-		c.sendRetained(p)
+	switch over := c.sendRetained(p, &now); {
+	case !over:
+		s.unfinished[c] = now
+	case begun:
+		delete(s.unfinished, c)
 	}
 }
 
 // admitSubscriptions gives each filter its code.
-func (c *conn) admitSubscriptions(p *codec.Subscribe) {
+func (c *conn) admitSubscriptions(p *codec.Subscribe) (now subscribing) {
 	to := c.session
 	codes := make([]codec.ReasonCode, 0, len(p.Subscriptions))
 	fresh := make([]bool, len(p.Subscriptions))
@@ -108,7 +113,7 @@ func (c *conn) admitSubscriptions(p *codec.Subscribe) {
 		code := c.admitSubscription(req)
 		if code == codec.TopicFilterInvalid && c.version != codec.V5 {
 			c.close(code, "invalid topic filter")
-			return
+			return now
 		}
 		if code < codec.UnspecifiedError {
 			fresh[i] = to.subscribe(req, p.SubscriptionID)
@@ -117,33 +122,30 @@ func (c *conn) admitSubscriptions(p *codec.Subscribe) {
 	}
 	suback := codec.Suback{ID: p.ID, Codes: codes}
 	c.answer(codec.TypeSuback, suback.Append(nil, c.version))
-	c.srv.unfinished[c] = &subscribing{codes: codes, fresh: fresh}
+	return subscribing{codes: codes, fresh: fresh}
 }
 
 // sendRetained sends what is retained under one filter after the other, as much as is
-// good for one turn: a packet has room for thousands of filters that each match all.
-func (c *conn) sendRetained(p *codec.Subscribe) {
+// good for one turn: a packet has room for thousands of filters that each match all. It
+// says whether that was all, or the connection is.
+func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 	s := c.srv
-	now := s.unfinished[c]
-	for seen := 0; now.next < len(p.Subscriptions); now.next++ {
+	for seen := 0; c.state == connected && now.next < len(p.Subscriptions); now.next++ {
 		req := &p.Subscriptions[now.next]
 		if now.codes[now.next] >= codec.UnspecifiedError || req.RetainHandling == 2 || req.RetainHandling == 1 && !now.fresh[now.next] {
 			continue
 		}
 		if seen >= maxTurn {
-			return
+			return false
 		}
 		if c.tc.Pending() > transport.HighWater { // what comes at QoS 0 would be dropped
 			c.deafen()
-			return
+			return false
 		}
 		s.deliverRetained(c.session, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-		if c.state != connected {
-			return
-		}
 		seen += 1 + s.retained.Len() // at worst
 	}
-	delete(s.unfinished, c)
+	return true
 }
 
 // admitSubscription says which QoS is granted, or why none.
