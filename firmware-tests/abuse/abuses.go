@@ -207,9 +207,9 @@ func countAnswers(in *bufio.Reader, n int) error {
 // wildcards, as many as fit.
 func deepTopics(ctx context.Context, at target) error {
 	const longest = 65_000 // bytes that the gateway takes
-	return crowd(ctx, 4, at.addr, func(i int, c *client) error {
+	return crowd(ctx, 2, at.addr, func(i int, c *client) error {
 		go swallow(c)
-		for n := 0; rest(ctx, 10*time.Millisecond); n++ {
+		for n := 0; rest(ctx, 17*time.Millisecond); n++ {
 			own := fmt.Sprintf("%d/%d", i, n)
 			topic := own + strings.Repeat("/", longest-len(own))
 			filter := own + strings.Repeat("/+", (longest-len(own))/2)
