@@ -6,5 +6,5 @@
 //	go test ./abuse -v -strict -for 10s   on a machine of one's own: latency has a bound, too
 //
 // What holds everywhere: nothing that the well-behaved send is lost or comes in
-// another order, the gateway's memory has a bound, and it goes down again.
+// another order, and the gateway keeps to the memory of a small box.
 package abuse
