@@ -18,10 +18,21 @@ if ! go run ./cmd/sluice config env | cmp - deploy/sluice.env; then
 	echo "write it anew: go run ./cmd/sluice config env > deploy/sluice.env"
 	bad=1
 fi
+
+# fuzz PACKAGE TARGET: go test can fail with "context deadline exceeded" because its
+# own time is up in the middle of an input (golang/go#75804, until Go 1.27). What an input does wrong
+# is said otherwise, and the input is kept as a file.
+fuzz() {
+	local out
+	out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "${FUZZTIME:-3s}" "$1" 2>&1) && echo "$out" && return
+	echo "$out"
+	grep -q '^    context deadline exceeded$' <<<"$out" && ! grep -q 'Failing input' <<<"$out"
+}
+
 for package in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r dirname | sort -u | grep -v firmware-tests); do
 	for target in $(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$package"/*_test.go | cut -d' ' -f2 | sort -u); do
 		echo "fuzz $package $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-3s}" "$package" || bad=1
+		fuzz "$package" "$target" || bad=1
 	done
 done
 exit $bad
