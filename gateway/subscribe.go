@@ -143,7 +143,7 @@ func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 			return false
 		}
 		s.deliverRetained(c.session, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-		seen += 1 + s.retained.Len() // at worst
+		seen += 1 + s.retained.Len()                        // at worst
 	}
 	return true
 }
