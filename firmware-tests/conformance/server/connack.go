@@ -36,14 +36,12 @@ var connack = []suite.Test{
 func connackBeforeWaitingMessages(t *suite.T) {
 	topic := t.Topic()
 	p := t.Lasting()
-	c := t.Connect(p)
-	c.Subscribe(1, topic)
-	c.Leave()
+	t.Away(p, 1, topic)
 	publisher := t.Join()
 	for range 20 {
 		publisher.Publish(wire.Publish{Topic: topic, Payload: "waiting", QoS: 1})
 	}
-	c = t.Connect(p)
+	c := t.Connect(p)
 	for range 20 {
 		c.Take(topic, "waiting")
 	}

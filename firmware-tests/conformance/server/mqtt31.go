@@ -55,11 +55,9 @@ func oldClientReturns(t *suite.T) {
 	old(t)
 	topic := t.Topic()
 	p := t.Lasting()
-	c := t.Connect(p)
-	c.Subscribe(1, topic)
-	c.Leave()
+	t.Away(p, 1, topic)
 	t.Join().Publish(wire.Publish{Topic: topic, Payload: "meanwhile", QoS: 1})
-	c = t.Connect(p)
+	c := t.Connect(p)
 	c.Take(topic, "meanwhile")
 	p.Clean = true
 	c.Leave()

@@ -24,9 +24,7 @@ var order = []suite.Test{
 func mixed(t *suite.T, pub *suite.Conn, qos byte) (ids []uint16) {
 	here, kept := t.Topic(), t.Topic()
 	p := t.Lasting()
-	away := t.Connect(p)
-	away.Subscribe(2, kept)
-	away.Leave()
+	t.Away(p, 2, kept)
 	t.Join().Subscribe(2, here)
 	n := min(12, int(pub.Connack.Props.Int(wire.ReceiveMaximum, 65535)))
 	var packets [][]byte

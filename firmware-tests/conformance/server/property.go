@@ -142,9 +142,7 @@ func contentTypeIsUTF8(t *suite.T) { badProperty(t, wire.ContentType, notUTF8, 0
 func messageExpires(t *suite.T) {
 	pub, topic := t.Join(), t.Topic()
 	p := t.Lasting()
-	sub := t.Connect(p)
-	sub.Subscribe(2, topic)
-	sub.Leave()
+	t.Away(p, 2, topic)
 	for _, qos := range []byte{1, 2} {
 		pub.Publish(wire.Publish{Topic: topic, Payload: "short", QoS: qos, Props: wire.Bytes(wire.MessageExpiry, uint32(1))})
 		pub.Publish(wire.Publish{Topic: topic, Payload: "long", QoS: qos, Props: wire.Bytes(wire.MessageExpiry, uint32(60))})

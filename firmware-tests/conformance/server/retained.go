@@ -181,9 +181,7 @@ func establishedSubscriptionSeesNoRetain(t *suite.T) {
 	}
 	// One that waited for its client is no retained message either.
 	p := t.Lasting()
-	away := t.Connect(p)
-	away.Subscribe(1, topic+"/x")
-	away.Leave()
+	t.Away(p, 1, topic+"/x")
 	pub.Publish(wire.Publish{Topic: topic + "/x", Payload: "waited", QoS: 1, Retain: true})
 	if p := t.Connect(p).Take(topic+"/x", "waited"); p.Retain {
 		t.Fatalf("%v has RETAIN in an established subscription", p)

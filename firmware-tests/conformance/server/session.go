@@ -54,14 +54,12 @@ func sessionIsResumed(t *suite.T) {
 func messagesWaitForTheClient(t *suite.T) {
 	topic := t.Topic()
 	p := t.Lasting()
-	c := t.Connect(p)
-	c.Subscribe(2, topic)
-	c.Leave()
+	t.Away(p, 2, topic)
 	publisher := t.Join()
 	publisher.Publish(wire.Publish{Topic: topic, Payload: "one", QoS: 1})
 	publisher.Publish(wire.Publish{Topic: topic, Payload: "two", QoS: 2})
 	publisher.Publish(wire.Publish{Topic: topic, Payload: "three", QoS: 1})
-	c = t.Connect(p)
+	c := t.Connect(p)
 	present(t, c, true)
 	for i, payload := range []string{"one", "two", "three"} {
 		got := c.WantPublish(topic, payload)
@@ -112,13 +110,11 @@ func newLastingSession(t *suite.T) {
 func cleanDiscardsTheSession(t *suite.T) {
 	topic := t.Topic()
 	p := t.Lasting()
-	c := t.Connect(p)
-	c.Subscribe(1, topic)
-	c.Leave()
+	t.Away(p, 1, topic)
 	publisher := t.Join()
 	publisher.Publish(wire.Publish{Topic: topic, Payload: "for nobody", QoS: 1})
 	p.Clean = true
-	c = t.Connect(p)
+	c := t.Connect(p)
 	present(t, c, false)
 	c.Ping()
 	publisher.Publish(wire.Publish{Topic: topic, Payload: "for nobody", QoS: 1})
@@ -135,11 +131,9 @@ func cleanDiscardsTheSession(t *suite.T) {
 func shortSessionEndsWithItsConnection(t *suite.T) {
 	topic := t.Topic()
 	p := t.CONNECT()
-	c := t.Connect(p)
-	c.Subscribe(1, topic)
-	c.Leave()
+	t.Away(p, 1, topic)
 	p.Clean = false
-	c = t.Connect(p)
+	c := t.Connect(p)
 	present(t, c, false)
 	t.Join().Publish(wire.Publish{Topic: topic, Payload: "for nobody", QoS: 1})
 	c.Ping()

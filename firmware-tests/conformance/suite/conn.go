@@ -79,6 +79,14 @@ func (t *T) Join() *Conn { return t.Connect(t.CONNECT()) }
 // Connect connects to the target and wants to be accepted.
 func (t *T) Connect(c wire.Connect) *Conn { return t.Dial(t.Target.Addr).Accepted(c) }
 
+// Away leaves a session of the target behind: it connects, subscribes to filters with
+// the same options, and disconnects.
+func (t *T) Away(p wire.Connect, options byte, filters ...string) {
+	c := t.Connect(p)
+	c.Subscribe(options, filters...)
+	c.Leave()
+}
+
 // Accepted sends CONNECT and wants to be accepted.
 func (c *Conn) Accepted(p wire.Connect) *Conn {
 	c.ID = p.ID
