@@ -127,8 +127,8 @@ func mac(key, text []byte) (sum [sha256.Size]byte) {
 }
 
 // proof remembers the one password of an account that was found right, by its
-// MAC under a key that this process alone has, and not as it is. There is one for each account, which bounds the memory.
-// The zero value remembers nothing.
+// MAC under a key that this process alone has, and not as it is. There is one for
+// each account, which bounds the memory. The zero value remembers nothing.
 type proof struct {
 	mac atomic.Pointer[[sha256.Size]byte]
 }
