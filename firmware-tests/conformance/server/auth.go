@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/firmware-tests/conformance/scram"
 	"sluice/firmware-tests/conformance/suite"
 	"sluice/firmware-tests/wire"
 )
@@ -45,9 +46,9 @@ func authPacket(code byte, method, data string) []byte {
 
 // unsupportedMethod is refused, also with a password beside that would do.
 func unsupportedMethod(t *suite.T) {
-	for _, method := range []string{"no such method", "", "PLAIN", strings.ToLower(scramMethod)} {
+	for _, method := range []string{"no such method", "", "PLAIN", strings.ToLower(scram.Method)} {
 		p := t.CONNECT()
-		p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(method), wire.AuthenticationData, wire.Str((&scram{}).first()))
+		p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(method), wire.AuthenticationData, wire.Str((&scram.Client{}).First()))
 		t.Dial(t.Target.Addr).Refused(p.Bytes(), 0x8c, 0x87)
 		if t.Target.Guarded != "" {
 			p.Username, p.Password = &t.Target.User, &t.Target.Password
@@ -77,7 +78,7 @@ func uninvitedAuth(t *suite.T) {
 	for _, code := range []byte{0x18, 0x19} {
 		watcher, p := mourner(t, 0)
 		c := t.Connect(p)
-		c.Send(authPacket(code, scramMethod, "x"), wire.Pingreq())
+		c.Send(authPacket(code, scram.Method, "x"), wire.Pingreq())
 		c.WantClosed(0x82, 0x8c)
 		watcher.Take(p.Will.Topic, p.Will.Payload)
 	}
@@ -86,7 +87,7 @@ func uninvitedAuth(t *suite.T) {
 func flagsOfAuth(t *suite.T) {
 	for flags := byte(1); flags < 16; flags <<= 1 {
 		c := t.Join()
-		b := authPacket(0x19, scramMethod, "x")
+		b := authPacket(0x19, scram.Method, "x")
 		b[0] |= flags
 		c.Send(b, wire.Pingreq())
 		c.WantClosed(0x81, 0x82)
@@ -95,7 +96,7 @@ func flagsOfAuth(t *suite.T) {
 
 func flagsOfAuthInExchange(t *suite.T) {
 	c, s := exchange(t)
-	b := authPacket(0x18, scramMethod, answer(t, c, s))
+	b := authPacket(0x18, scram.Method, answer(t, c, s))
 	b[0] |= 2
 	refusedAt(t, c, b, 0x81, 0x82)
 }
@@ -104,7 +105,7 @@ func flagsOfAuthInExchange(t *suite.T) {
 func codesOfAuth(t *suite.T) {
 	for _, code := range []byte{0x00, 0x01, 0x17, 0x1a, 0x80, 0xff} {
 		c := t.Join()
-		c.Send(authPacket(code, scramMethod, "x"), wire.Pingreq())
+		c.Send(authPacket(code, scram.Method, "x"), wire.Pingreq())
 		c.WantClosed(0x81, 0x82)
 	}
 	c := t.Join()
@@ -113,16 +114,16 @@ func codesOfAuth(t *suite.T) {
 }
 
 // scramConnect is a CONNECT that begins an authentication as the user of the account.
-func scramConnect(t *suite.T, s *scram) wire.Connect {
+func scramConnect(t *suite.T, s *scram.Client) wire.Connect {
 	p := t.CONNECT()
-	p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(scramMethod), wire.AuthenticationData, wire.Str(s.first()))
+	p.Props = wire.Bytes(wire.AuthenticationMethod, wire.Str(scram.Method), wire.AuthenticationData, wire.Str(s.First()))
 	return p
 }
 
 // exchange connects to the listener with accounts and begins, if the server knows the
 // method; the server's challenge is what comes next.
-func exchange(t *suite.T) (*suite.Conn, *scram) {
-	s := &scram{user: t.Target.User, password: t.Target.Password}
+func exchange(t *suite.T) (*suite.Conn, *scram.Client) {
+	s := &scram.Client{User: t.Target.User, Password: t.Target.Password}
 	return beginExchange(t, scramConnect(t, s)), s
 }
 
@@ -130,9 +131,9 @@ func exchange(t *suite.T) (*suite.Conn, *scram) {
 func beginExchange(t *suite.T, p wire.Connect) *suite.Conn {
 	t.Need(t.Target.Guarded, "listener with accounts")
 	probe := t.Dial(t.Target.Guarded)
-	probe.Send(scramConnect(t, &scram{user: t.Target.User}).Bytes())
+	probe.Send(scramConnect(t, &scram.Client{User: t.Target.User}).Bytes())
 	if first := probe.NextOrEnd(); first == nil || first.Code() == 0x8c {
-		t.Skip("no " + scramMethod)
+		t.Skip("no " + scram.Method)
 	}
 	probe.Drop()
 	c := t.Dial(t.Target.Guarded)
@@ -144,16 +145,16 @@ func beginExchange(t *suite.T, p wire.Connect) *suite.Conn {
 func wantAuth(t *suite.T, c *suite.Conn, code byte) string {
 	p := c.Want(wire.AUTH)
 	method, _ := p.Props.Get(wire.AuthenticationMethod)
-	if p.Code() != code || method.Text != scramMethod {
-		t.Fatalf("%v by the method %q, want code %#x and %q", p, method.Text, code, scramMethod)
+	if p.Code() != code || method.Text != scram.Method {
+		t.Fatalf("%v by the method %q, want code %#x and %q", p, method.Text, code, scram.Method)
 	}
 	data, _ := p.Props.Get(wire.AuthenticationData)
 	return data.Text
 }
 
 // answer reads the challenge and makes the proof.
-func answer(t *suite.T, c *suite.Conn, s *scram) string {
-	proof, err := s.answer(wantAuth(t, c, 0x18))
+func answer(t *suite.T, c *suite.Conn, s *scram.Client) string {
+	proof, err := s.Answer(wantAuth(t, c, 0x18))
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -181,15 +182,15 @@ func scramJoin(t *suite.T) *suite.Conn {
 }
 
 // finish ends the exchange of a CONNECT.
-func finish(t *suite.T, c *suite.Conn, s *scram) {
-	c.Send(authPacket(0x18, scramMethod, answer(t, c, s)))
+func finish(t *suite.T, c *suite.Conn, s *scram.Client) {
+	c.Send(authPacket(0x18, scram.Method, answer(t, c, s)))
 	c.Connack = c.Want(wire.CONNACK)
 	method, _ := c.Connack.Props.Get(wire.AuthenticationMethod)
 	data, _ := c.Connack.Props.Get(wire.AuthenticationData)
-	if c.Connack.Code() != 0 || method.Text != scramMethod {
-		t.Fatalf("%v by the method %q, want to be accepted by %q", c.Connack, method.Text, scramMethod)
+	if c.Connack.Code() != 0 || method.Text != scram.Method {
+		t.Fatalf("%v by the method %q, want to be accepted by %q", c.Connack, method.Text, scram.Method)
 	}
-	if err := s.verify(data.Text); err != nil {
+	if err := s.Verify(data.Text); err != nil {
 		t.Fatalf("%v", err)
 	}
 }
@@ -205,24 +206,24 @@ func scramSucceeds(t *suite.T) {
 
 func wrongProof(t *suite.T) {
 	for _, password := range []string{"not this", t.Target.Password + " ", ""} {
-		s := &scram{user: t.Target.User, password: password}
+		s := &scram.Client{User: t.Target.User, Password: password}
 		c := beginExchange(t, scramConnect(t, s))
-		refusedAt(t, c, authPacket(0x18, scramMethod, answer(t, c, s)), 0x86, 0x87)
+		refusedAt(t, c, authPacket(0x18, scram.Method, answer(t, c, s)), 0x86, 0x87)
 	}
 }
 
 // unknownUser may be refused at once, or after a proof.
 func unknownUser(t *suite.T) {
-	s := &scram{user: "nobody", password: t.Target.Password}
+	s := &scram.Client{User: "nobody", Password: t.Target.Password}
 	c := beginExchange(t, scramConnect(t, s))
 	first := c.NextOrEnd()
 	if first != nil && first.Type == wire.AUTH {
 		data, _ := first.Props.Get(wire.AuthenticationData)
-		proof, err := s.answer(data.Text)
+		proof, err := s.Answer(data.Text)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		refusedAt(t, c, authPacket(0x18, scramMethod, proof), 0x86, 0x87)
+		refusedAt(t, c, authPacket(0x18, scram.Method, proof), 0x86, 0x87)
 		return
 	}
 	if first != nil && first.Code() != 0x86 && first.Code() != 0x87 {
@@ -242,17 +243,17 @@ func brokenExchange(t *suite.T) {
 		func(string) string { return "n,,n=" + t.Target.User + ",r=again" },
 	} {
 		c, s := exchange(t)
-		refusedAt(t, c, authPacket(0x18, scramMethod, wrong(answer(t, c, s))), 0x80, 0x81, 0x82, 0x83, 0x86, 0x87)
+		refusedAt(t, c, authPacket(0x18, scram.Method, wrong(answer(t, c, s))), 0x80, 0x81, 0x82, 0x83, 0x86, 0x87)
 	}
 }
 
 // replayedProof is good once, not in another exchange: the server's nonce is new.
 func replayedProof(t *suite.T) {
-	s := &scram{user: t.Target.User, password: t.Target.Password}
+	s := &scram.Client{User: t.Target.User, Password: t.Target.Password}
 	p := scramConnect(t, s)
 	c := beginExchange(t, p)
 	first := wantAuth(t, c, 0x18)
-	proof, err := s.answer(first)
+	proof, err := s.Answer(first)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -261,13 +262,13 @@ func replayedProof(t *suite.T) {
 	if again := wantAuth(t, c, 0x18); again == first {
 		t.Fatalf("the same challenge twice: %q", again)
 	}
-	refusedAt(t, c, authPacket(0x18, scramMethod, proof), 0x86, 0x87)
+	refusedAt(t, c, authPacket(0x18, scram.Method, proof), 0x86, 0x87)
 }
 
 func otherCodeInExchange(t *suite.T) {
 	for _, code := range []byte{0x00, 0x19} {
 		c, s := exchange(t)
-		refusedAt(t, c, authPacket(code, scramMethod, answer(t, c, s)), 0x81, 0x82)
+		refusedAt(t, c, authPacket(code, scram.Method, answer(t, c, s)), 0x81, 0x82)
 	}
 }
 
@@ -289,11 +290,11 @@ func otherPacketInExchange(t *suite.T) {
 	watcher := guardedJoin(t)
 	watcher.Subscribe(0, topic)
 	early := wire.Publish{Topic: topic, Payload: "too early"}.Bytes(t.Version)
-	refusedAt(t, c, append(early, authPacket(0x18, scramMethod, proof)...), 0x82)
+	refusedAt(t, c, append(early, authPacket(0x18, scram.Method, proof)...), 0x82)
 	for _, b := range [][]byte{wire.Pingreq(), wire.Subscribe(t.Version, 1, 0, topic), t.CONNECT().Bytes()} {
 		c, s := exchange(t)
 		proof := answer(t, c, s)
-		refusedAt(t, c, append(b, authPacket(0x18, scramMethod, proof)...), 0x82)
+		refusedAt(t, c, append(b, authPacket(0x18, scram.Method, proof)...), 0x82)
 	}
 	guardedJoin(t).Publish(wire.Publish{Topic: topic, Payload: "in time"})
 	watcher.Take(topic, "in time")
@@ -311,7 +312,7 @@ func disconnectInExchange(t *suite.T) {
 // is no more in AUTH than fits, or no AUTH.
 func authFitsTheClient(t *suite.T) {
 	for _, size := range []uint32{5, 40, 60, 90, 120, 160, 200, 300, 600} {
-		s := &scram{user: t.Target.User, password: t.Target.Password}
+		s := &scram.Client{User: t.Target.User, Password: t.Target.Password}
 		p := scramConnect(t, s)
 		p.Props = append(p.Props, wire.Bytes(wire.MaximumPacketSize, size, wire.RequestProblemInformation, byte(1))...)
 		c := beginExchange(t, p)
@@ -327,23 +328,23 @@ func authFitsTheClient(t *suite.T) {
 			continue
 		}
 		data, _ := challenge.Props.Get(wire.AuthenticationData)
-		proof, err := s.answer(data.Text)
+		proof, err := s.Answer(data.Text)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		c.Send(authPacket(0x18, scramMethod, proof))
+		c.Send(authPacket(0x18, scram.Method, proof))
 		within()
 	}
 }
 
 // reauthenticate proves once more who a client is.
 func reauthenticate(t *suite.T, c *suite.Conn, between func()) {
-	s := &scram{user: t.Target.User, password: t.Target.Password}
-	c.Send(authPacket(0x19, scramMethod, s.first()))
+	s := &scram.Client{User: t.Target.User, Password: t.Target.Password}
+	c.Send(authPacket(0x19, scram.Method, s.First()))
 	proof := answer(t, c, s)
 	between()
-	c.Send(authPacket(0x18, scramMethod, proof))
-	if err := s.verify(wantAuth(t, c, 0)); err != nil {
+	c.Send(authPacket(0x18, scram.Method, proof))
+	if err := s.Verify(wantAuth(t, c, 0)); err != nil {
 		t.Fatalf("%v", err)
 	}
 	c.Ping()
@@ -359,7 +360,7 @@ func reauthentication(t *suite.T) {
 
 func reauthenticationByOtherMethod(t *suite.T) {
 	c := scramJoin(t)
-	c.Send(authPacket(0x19, "SCRAM-SHA-1", (&scram{user: t.Target.User}).first()), wire.Pingreq())
+	c.Send(authPacket(0x19, "SCRAM-SHA-1", (&scram.Client{User: t.Target.User}).First()), wire.Pingreq())
 	c.WantClosed(0x82, 0x8c)
 }
 
@@ -368,14 +369,14 @@ func failedReauthentication(t *suite.T) {
 	topic := t.Topic()
 	watcher := guardedJoin(t)
 	watcher.Subscribe(0, topic)
-	s := &scram{user: t.Target.User, password: t.Target.Password}
+	s := &scram.Client{User: t.Target.User, Password: t.Target.Password}
 	p := scramConnect(t, s)
 	p.Will = &wire.Will{Topic: topic, Payload: "thrown out"}
 	c := beginExchange(t, p)
 	finish(t, c, s)
-	wrong := &scram{user: t.Target.User, password: "not this"}
-	c.Send(authPacket(0x19, scramMethod, wrong.first()))
-	c.Send(authPacket(0x18, scramMethod, answer(t, c, wrong)), wire.Pingreq())
+	wrong := &scram.Client{User: t.Target.User, Password: "not this"}
+	c.Send(authPacket(0x19, scram.Method, wrong.First()))
+	c.Send(authPacket(0x18, scram.Method, answer(t, c, wrong)), wire.Pingreq())
 	c.WantClosed(0x86, 0x87, 0x82, 0x8c)
 	watcher.Take(topic, "thrown out")
 }
@@ -397,6 +398,6 @@ func trafficDuringReauthentication(t *suite.T) {
 // continueWithoutExchange has AUTH continue what has not begun.
 func continueWithoutExchange(t *suite.T) {
 	c := scramJoin(t)
-	c.Send(authPacket(0x18, scramMethod, "x"), wire.Pingreq())
+	c.Send(authPacket(0x18, scram.Method, "x"), wire.Pingreq())
 	c.WantClosed(0x82)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/firmware-tests/conformance/scram"
 	"sluice/firmware-tests/conformance/suite"
 	"sluice/firmware-tests/wire"
 )
@@ -140,12 +141,12 @@ func (v vector) allProps(t *suite.T) string {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	auth := wire.Bytes(wire.AuthenticationMethod, wire.Str(method), wire.AuthenticationData, wire.Str("\x00\x01"))
+	auth := wire.Bytes(wire.AuthenticationMethod, wire.Str(scram.Method), wire.AuthenticationData, wire.Str("\x00\x01"))
 	const before = 12 // bytes of what precedes the properties
 	props := bytes.Replace(v.b[before+1:], auth, nil, 1)
 	size := int(v.b[before]) - len(auth)
 	answered(t, wire.Packet(v.b[0], v.b[2:before], byte(size), props))
-	return came + "; without " + method + ", " + p.Connect.ID + " is accepted"
+	return came + "; without " + scram.Method + ", " + p.Connect.ID + " is accepted"
 }
 
 // unknownLevel may be answered in the form of any version.

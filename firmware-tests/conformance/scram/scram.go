@@ -1,4 +1,6 @@
-package server
+// Package scram is the client's part of SCRAM-SHA-256, made from the RFCs: it shares
+// nothing with what the gateway uses.
+package scram
 
 import (
 	"crypto/hmac"
@@ -12,12 +14,12 @@ import (
 	"strings"
 )
 
-// scramMethod is the name of what scram speaks, RFC 7677.
-const scramMethod = "SCRAM-SHA-256"
+// Method is its name, RFC 7677.
+const Method = "SCRAM-SHA-256"
 
-// scram is the client's part of one authentication, RFC 5802: first, answer, verify.
-type scram struct {
-	user, password string
+// Client is one authentication, RFC 5802: First, Answer, Verify.
+type Client struct {
+	User, Password string
 
 	nonce   string
 	bare    string // the first message without its header
@@ -25,17 +27,17 @@ type scram struct {
 	salted  []byte
 }
 
-// first is the message that begins it.
-func (s *scram) first() string {
+// First is the message that begins it.
+func (s *Client) First() string {
 	b := make([]byte, 18)
 	rand.Read(b)
 	s.nonce = base64.StdEncoding.EncodeToString(b)
-	s.bare = "n=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s.user) + ",r=" + s.nonce
+	s.bare = "n=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s.User) + ",r=" + s.nonce
 	return "n,," + s.bare
 }
 
-// answer is the proof, to the challenge of the server.
-func (s *scram) answer(challenge string) (string, error) {
+// Answer is the proof, to the challenge of the server.
+func (s *Client) Answer(challenge string) (string, error) {
 	var nonce, salt64, rounds string
 	for _, field := range strings.Split(challenge, ",") {
 		switch name, value, _ := strings.Cut(field, "="); name {
@@ -54,7 +56,7 @@ func (s *scram) answer(challenge string) (string, error) {
 	if err != nil || err2 != nil || len(salt) == 0 || n < 4096 || len(nonce) <= len(s.nonce) || !strings.HasPrefix(nonce, s.nonce) {
 		return "", fmt.Errorf("the challenge %q does not go with the nonce %q", challenge, s.nonce)
 	}
-	if s.salted, err = pbkdf2.Key(sha256.New, s.password, salt, n, sha256.Size); err != nil {
+	if s.salted, err = pbkdf2.Key(sha256.New, s.Password, salt, n, sha256.Size); err != nil {
 		return "", err
 	}
 	last := "c=biws,r=" + nonce
@@ -66,8 +68,8 @@ func (s *scram) answer(challenge string) (string, error) {
 	return last + ",p=" + base64.StdEncoding.EncodeToString(proof), nil
 }
 
-// verify checks that the server knows the password too.
-func (s *scram) verify(final string) error {
+// Verify checks that the server knows the password too.
+func (s *Client) Verify(final string) error {
 	want := "v=" + base64.StdEncoding.EncodeToString(mac(mac(s.salted, "Server Key"), s.message))
 	if final != want {
 		return fmt.Errorf("the server's signature is %q, want %q", final, want)
