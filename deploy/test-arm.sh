@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 bad=0
 for platform in "arm GOARM=6 qemu-arm-static -cpu arm1176" "arm64 GOARM64=v8.0 qemu-aarch64-static -cpu cortex-a53"; do
 	read -r arch variant emulator <<<"$platform"
-	for package in codec store gateway gateway/access gateway/topic gateway/transport cmd/sluice/bench; do
+	for package in codec codec/sn store gateway gateway/access gateway/topic gateway/transport cmd/sluice/bench; do
 		binary=$work/${package//\//-}.$arch.test
 		env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$variant" go test -c -o "$binary" "./$package"
 		echo "$arch $package"
