@@ -28,12 +28,20 @@ type Connack struct {
 	ServerReference    []byte
 	AuthMethod         []byte
 	AuthData           []byte
+
+	// Hops is how many more servers the client may be sent on to: before MQTT
+	// 5.0, of servers with extensions, with Code UseAnotherServer only.
+	Hops uint16
 }
+
+// alternateServer is the return code with which servers with extensions send a
+// client of MQTT 3.1 or 3.1.1 to another.
+const alternateServer = 6
 
 // Type is TypeConnack.
 func (*Connack) Type() PacketType { return TypeConnack }
 
-// Append implements [Packet]. Before MQTT 5.0 there is no return code for some
+// Append implements [Packet], without extensions. Before MQTT 5.0 there is no return code for some
 // reasons; then it appends nothing, for such a connection is closed without
 // CONNACK [MQTT-3.2.2-6 of 3.1.1].
 func (p *Connack) Append(b []byte, v Version) []byte {
@@ -119,7 +127,8 @@ var returnCodes = [...]ReasonCode{
 	Success, UnsupportedProtocolVersion, ClientIdentifierNotValid, ServerUnavailable, BadUserNameOrPassword, NotAuthorized,
 }
 
-func (p *Connack) decode(f *fields, v Version) {
+// decode reads a CONNACK; extended, as [Decoder.Extended] says.
+func (p *Connack) decode(f *fields, v Version, extended bool) {
 	*p = Connack{MaximumQoS: 2}
 	flags, code := f.byte(), f.byte()
 	if v == V31 {
@@ -135,8 +144,13 @@ func (p *Connack) decode(f *fields, v Version) {
 		p.properties(f)
 	case v == V5:
 		f.fail(errReasonCode) // [MQTT-3.2.2-8]
+	case extended && code == alternateServer:
+		p.Code, p.ServerReference, p.Hops = UseAnotherServer, f.text(), f.uint16()
 	case int(code) < len(returnCodes):
 		p.Code = returnCodes[code]
+		if extended && p.Code == Success && len(f.b) > 0 {
+			p.HasServerKeepAlive, p.ServerKeepAlive = true, f.uint16()
+		}
 	default:
 		f.fail(errReturnCode)
 	}

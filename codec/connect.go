@@ -22,6 +22,12 @@ type Connect struct {
 	AuthMethod          []byte
 	AuthData            []byte
 	User                []UserProperty
+
+	// HasHops asks a server with extensions, before MQTT 5.0, for another server
+	// to use if it thinks so, Hops times in a row at most. To others the packet
+	// is malformed; Decoder does not read it.
+	HasHops bool
+	Hops    uint16
 }
 
 // Will is the Message that the server publishes when the connection is lost.
@@ -32,7 +38,7 @@ type Will struct {
 
 // The connect flags. Bits 3 and 4 are the Will QoS.
 const (
-	flagReserved   = 0x01
+	flagReserved   = 0x01 // with extensions: Hops follow
 	flagCleanStart = 0x02
 	flagWill       = 0x04
 	flagWillQoS    = 0x18
@@ -72,6 +78,9 @@ func (p *Connect) Append(b []byte, _ Version) []byte {
 	if p.Password != nil {
 		b = appendBinary(b, p.Password)
 	}
+	if p.HasHops {
+		b = binary.BigEndian.AppendUint16(b, p.Hops)
+	}
 	return closeLength(b, at, 0)
 }
 
@@ -91,6 +100,9 @@ func (p *Connect) flags() byte {
 	}
 	if p.Username != nil {
 		c |= flagUsername
+	}
+	if p.HasHops {
+		c |= flagReserved
 	}
 	return c
 }

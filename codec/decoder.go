@@ -8,6 +8,12 @@ type Decoder struct {
 	// FromServer is true to read what servers send.
 	FromServer bool
 
+	// Extended is true to understand two more forms of CONNACK before MQTT 5.0,
+	// of servers that were asked for them: the keep-alive that the server
+	// demands, in ServerKeepAlive, and return code 6, the URL of another server to
+	// use, in ServerReference and Hops.
+	Extended bool
+
 	connect     Connect
 	will        Will
 	connack     Connack
@@ -182,7 +188,7 @@ func (d *Decoder) decode(f *fields, c byte, v Version) Packet {
 		d.connect.decode(f, &d.will, &d.willLists)
 		return &d.connect
 	case TypeConnack:
-		d.connack.decode(f, v)
+		d.connack.decode(f, v, d.Extended)
 		return &d.connack
 	case TypeSubscribe:
 		d.subscribe.decode(f, v)
