@@ -23,10 +23,14 @@ type Config struct {
 	Password []byte      // nil: none
 	TLS      *tls.Config // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
 
+	Extensions Marker // of upstreams of MQTT 3.1.1
+
 	Up, Down             []Rule
 	UpPrefix, DownPrefix string // before topics that go up, that come down
 
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
+	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
+	AckTimeout    time.Duration // for the upstream to answer, or say anything; 0: 30 s
 	MaxInflight   uint16        // messages in flight each way; 0: 100
 	MaxPacketSize uint32        // what an upstream of MQTT 5 may send, in bytes; 0: no limit
 
@@ -36,6 +40,8 @@ type Config struct {
 
 	Log *slog.Logger // nil: none
 }
+
+const maxKeepAlive = 65535 * time.Second // of MQTT
 
 // A Rule is a topic filter and the highest QoS to carry what matches it.
 type Rule struct {
@@ -56,6 +62,7 @@ type Bridge struct {
 	// Owned by Run, and by the link that it waits for.
 	version    version
 	backoff    backoff
+	quiet      quiet
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
 	received   ids                    // QoS 2 messages come down that the gateway may wait to see released
@@ -82,6 +89,9 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = time.Minute
 	}
+	if cfg.AckTimeout == 0 {
+		cfg.AckTimeout = 30 * time.Second
+	}
 	if cfg.MaxInflight == 0 {
 		cfg.MaxInflight = 100
 	}
@@ -96,6 +106,7 @@ func New(cfg Config) (*Bridge, error) {
 		clientID: []byte("$bridge/" + cfg.Name),
 		log:      cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
 	}
+	b.quiet.first = cfg.KeepAlive * 3 / 4
 	b.dial = func(ctx context.Context) (io.ReadWriteCloser, error) { return Dial(ctx, cfg.URL, cfg.TLS) }
 	return b, nil
 }
@@ -146,8 +157,11 @@ func (cfg *Config) check() error {
 			fault("topic prefix %q: %s", prefix, err.Text)
 		}
 	}
-	if cfg.KeepAlive < time.Second || cfg.KeepAlive > 65535*time.Second {
+	if cfg.KeepAlive < time.Second || cfg.KeepAlive > maxKeepAlive {
 		fault("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
+	}
+	if cfg.AckTimeout < time.Second {
+		fault("acknowledgement time-out %v is less than 1 s", cfg.AckTimeout)
 	}
 	if cfg.Dial == nil {
 		fault("no way to the gateway")

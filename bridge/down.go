@@ -66,6 +66,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 
 	// Acknowledgements of what went up.
 	case *codec.Puback:
+		l.owed.answer()
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
@@ -76,12 +77,14 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		}
 		l.toLocal = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 	case *codec.Pubrec:
+		l.owed.answer()
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
 		l.checkRefused(p.Code, p.ReasonString)
 		l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 	case *codec.Pubcomp:
+		l.owed.answer()
 		l.toLocal = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 
 	// The third step of what comes down.

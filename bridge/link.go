@@ -36,6 +36,8 @@ type link struct {
 	localMaximum    uint32 // Maximum Packet Size of the gateway, 0: no limit
 	declined        ids    // QoS 2 messages dropped: the upstream will release them
 
+	owed owed // by the upstream
+
 	pong    chan struct{} // the down loop to watch: a PINGRESP came
 	cleared chan struct{} // closed when the gateway has answered all of clear
 	ended   chan struct{} // closed when the link ends
@@ -56,6 +58,7 @@ func newLink(b *Bridge, up *upstream) *link {
 	return &link{
 		Bridge:  b,
 		up:      up,
+		owed:    owed{wake: make(chan struct{}, 1)},
 		pong:    make(chan struct{}, 1),
 		cleared: make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -151,15 +154,22 @@ func (l *link) waitCleared() {
 
 // run relays until either side ends, or ctx does.
 func (l *link) run(ctx context.Context) error {
-	ended := make(chan error, 6)
+	const gateway, upstream = "gateway", "upstream"
+	type end struct {
+		side string
+		err  error
+	}
+	ended := make(chan end, 6)
 	var loops, writers sync.WaitGroup
-	loops.Go(func() { ended <- from("gateway", l.upLoop()) })
-	loops.Go(func() { ended <- from("upstream", l.downLoop()) })
-	writers.Go(func() { ended <- from("gateway", l.local.write()) })
-	writers.Go(func() { ended <- from("upstream", l.up.wire.write()) })
+	loops.Go(func() { ended <- end{gateway, l.upLoop()} })
+	loops.Go(func() { ended <- end{upstream, l.downLoop()} })
+	writers.Go(func() { ended <- end{gateway, l.local.write()} })
+	writers.Go(func() { ended <- end{upstream, l.up.wire.write()} })
 	watch, unwatch := context.WithCancel(ctx)
-	loops.Go(func() { ended <- from("upstream", l.watch(watch)) })
-	err := <-ended
+	loops.Go(func() { ended <- end{upstream, l.watch(watch)} })
+	first := <-ended
+	err := from(first.side, first.err)
+	fatal := l.up.wire.fatal()
 
 	unwatch()
 	close(l.ended)
@@ -175,7 +185,19 @@ func (l *link) run(ctx context.Context) error {
 	l.close()
 	<-written
 	loops.Wait()
+	if l.up.auto && first.side == upstream && err != errLeft {
+		l.learn(fatal)
+	}
 	return err
+}
+
+// learn takes the silence before the connection was lost.
+func (l *link) learn(fatal time.Duration) {
+	l.quiet.survived(l.up.wire.survived())
+	if l.quiet.lost(fatal) {
+		l.log.Info("the line to the upstream does not survive silence for so long", "silence", fatal.Round(time.Second),
+			"survives", max(l.quiet.good, l.quiet.first).Round(time.Second), "longer_again_in", l.quiet.wait)
+	}
 }
 
 // from says whose fault err is.

@@ -219,12 +219,18 @@ func (s *scene) unreachable(yes bool) {
 // upstream is the next connection made to the upstream, asked for version v.
 func (s *scene) upstream(v codec.Version) *peer {
 	s.t.Helper()
+	p := s.dialled(v)
+	p.want("the bridge connects to its own session", s.b.connectPacket(v))
+	return p
+}
+
+// dialled is the next connection made to the upstream, without a look at CONNECT.
+func (s *scene) dialled(v codec.Version) *peer {
+	s.t.Helper()
 	s.start()
 	select {
 	case conn := <-s.upstreams:
-		p := newPeer(s.t, "upstream", conn, v)
-		p.want("the bridge connects to its own session", s.b.connectPacket(v))
-		return p
+		return newPeer(s.t, "upstream", conn, v)
 	case <-time.After(2 * time.Hour):
 		s.t.Fatal("the bridge does not connect to the upstream")
 		return nil

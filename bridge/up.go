@@ -70,6 +70,7 @@ func (l *link) fromGateway(p codec.Packet) error {
 			return nil
 		}
 		l.toUp = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
+		l.owed.ask(l.up.wire)
 
 	case *codec.Disconnect:
 		return fmt.Errorf("disconnected: %v", p.Code)
@@ -125,6 +126,9 @@ func (l *link) relayUp(p *codec.Publish) {
 		return
 	}
 	l.counts.up.Add(1)
+	if p.QoS > 0 {
+		l.owed.ask(l.up.wire)
+	}
 	switch {
 	case p.QoS == 0:
 		l.answerUp(id, qos, codec.Success) // nobody else will

@@ -84,6 +84,7 @@ type upstream struct {
 	wire              *wire
 	sessionPresent    bool
 	keepAlive         time.Duration
+	auto              bool // the silence may be as long as the path survives, within keepAlive
 	receiveMaximum    uint16
 	maximumQoS        byte
 	maximumPacketSize uint32 // 0: no limit
@@ -103,6 +104,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	if v == codec.V5 { // 3.1.1 can not be told
 		w.maxSize = b.cfg.MaxPacketSize
 	}
+	w.dec.Extended = v != codec.V5 && b.cfg.Extensions != Unmarked
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	ack, err := w.handshake(b.connectPacket(v))
 	stop()
@@ -126,7 +128,8 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	up := &upstream{
 		wire:              w,
 		sessionPresent:    ack.SessionPresent,
-		keepAlive:         b.cfg.KeepAlive,
+		keepAlive:         b.keepAlive(),
+		auto:              b.cfg.AutoKeepAlive,
 		receiveMaximum:    b.cfg.MaxInflight,
 		maximumQoS:        2,
 		maximumPacketSize: ack.MaximumPacketSize,
@@ -152,11 +155,20 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	return up, nil
 }
 
+// keepAlive is what to ask the upstream for: where the bridge finds out what the
+// path survives, as much as there is.
+func (b *Bridge) keepAlive() time.Duration {
+	if b.cfg.AutoKeepAlive {
+		return maxKeepAlive
+	}
+	return b.cfg.KeepAlive
+}
+
 func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	c := &codec.Connect{
 		Version:           v,
 		CleanStart:        b.strange && v == codec.V5, // before, it would be no session that lasts
-		KeepAlive:         uint16(b.cfg.KeepAlive / time.Second),
+		KeepAlive:         uint16(b.keepAlive() / time.Second),
 		ClientID:          []byte(b.cfg.ClientID),
 		Password:          b.cfg.Password,
 		SessionExpiry:     never,
@@ -166,6 +178,7 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	if b.cfg.Username != "" || v != codec.V5 && b.cfg.Password != nil { // [MQTT-3.1.2-22] of 3.1.1
 		c.Username = []byte(b.cfg.Username)
 	}
+	b.cfg.Extensions.mark(c, 0)
 	return c
 }
 

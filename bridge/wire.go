@@ -31,8 +31,15 @@ type wire struct {
 
 	heard, said atomic.Int64 // when bytes last came, and began to go; nanoseconds since start
 
+	// Silences, both ways, in nanoseconds.
+	unheard atomic.Int64 // the longest that this side ended since it last heard the other; 0: it has said nothing since
+	longest atomic.Int64 // the longest after which the other side was heard
+
+	written atomic.Int64 // bytes
+
 	mu      sync.Mutex
 	out     []byte     // guarded by mu
+	writing bool       // guarded by mu: a write is under way
 	closing bool       // guarded by mu: nothing more is to be sent
 	changed *sync.Cond // out or closing
 }
@@ -64,10 +71,25 @@ func (w *wire) fill() error {
 	n, err := w.rwc.Read(w.in[len(w.in):cap(w.in)])
 	w.in = w.in[:len(w.in)+n]
 	if n > 0 {
-		w.heard.Store(int64(time.Since(w.start)))
+		now := int64(time.Since(w.start))
+		silence := max(w.unheard.Swap(0), now-max(w.heard.Load(), w.said.Load()))
+		w.heard.Store(now)
+		w.longest.Store(max(w.longest.Load(), silence))
 		return nil
 	}
 	return err
+}
+
+// survived is the longest silence after which the other side was heard.
+func (w *wire) survived() time.Duration { return time.Duration(w.longest.Load()) }
+
+// fatal is the silence after which nothing has been heard: up to this side's
+// first word since, or up to now.
+func (w *wire) fatal() time.Duration {
+	if silence := w.unheard.Load(); silence > 0 {
+		return time.Duration(silence)
+	}
+	return time.Since(w.start) - time.Duration(max(w.heard.Load(), w.said.Load()))
 }
 
 // send takes a copy of b to be written. It does not wait.
@@ -103,16 +125,46 @@ func (w *wire) write() error {
 			return nil
 		}
 		batch, w.out = w.out, batch[:0]
+		w.writing = true
 		w.mu.Unlock()
 		w.changed.Broadcast()
-		w.said.Store(int64(time.Since(w.start)))
+		w.say()
 		if _, err := w.rwc.Write(batch); err != nil {
 			return err
 		}
+		w.written.Add(int64(len(batch)))
+		w.mu.Lock()
+		w.writing = false
+		w.mu.Unlock()
 		if cap(batch) > 2*highWater {
 			batch = nil
 		}
 	}
+}
+
+// say notes that bytes begin to go.
+func (w *wire) say() {
+	now := int64(time.Since(w.start))
+	silence := now - max(w.heard.Load(), w.said.Load())
+	w.said.Store(now)
+	for {
+		longest := w.unheard.Load()
+		if silence <= longest || w.unheard.CompareAndSwap(longest, silence) {
+			return
+		}
+	}
+}
+
+// delivered returns how many bytes the other side has, as far as can be known,
+// and whether there are more on the way.
+func (w *wire) delivered() (n int64, more bool) {
+	w.mu.Lock()
+	more = w.writing || len(w.out) > 0
+	w.mu.Unlock()
+	if acked, unacked, ok := socketState(w.rwc); ok {
+		return acked, more || unacked
+	}
+	return w.written.Load(), more
 }
 
 // leave sends DISCONNECT and lets write end when all that is sent is written.
@@ -129,6 +181,7 @@ func (w *wire) leave(code codec.ReasonCode) {
 func (w *wire) handshake(p *codec.Connect) (*codec.Connack, error) {
 	answered := time.AfterFunc(patience, func() { w.rwc.Close() })
 	defer answered.Stop()
+	w.say()
 	if _, err := w.rwc.Write(p.Append(nil, w.version)); err != nil {
 		return nil, err
 	}

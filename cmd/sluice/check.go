@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/bridge"
 	"sluice/codec"
 	"sluice/gateway/access"
 )
@@ -180,8 +181,14 @@ func (c *checker) bridges(s *settings) {
 		c := checker{wrong: c.wrong, before: c.before, prefix: bridgeVariable(b.number, "")}
 		c.durations(b)
 		c.between("MAX_INFLIGHT", size(b.MaxInflight), 1, 65535)
-		if b.KeepAlive < time.Second || b.KeepAlive > 65535*time.Second || b.KeepAlive%time.Second != 0 {
-			c.add("KEEPALIVE", "%v is not a number of whole seconds from 1s to 65535s", b.KeepAlive)
+		if k := b.KeepAlive.Duration; k < time.Second || k > 65535*time.Second || k%time.Second != 0 {
+			c.add("KEEPALIVE", "%v is not a number of whole seconds from 1s to 65535s", k)
+		}
+		if b.AckTimeout < time.Second || b.AckTimeout > time.Hour {
+			c.add("ACK_TIMEOUT", "%v is not from 1s to 1h", b.AckTimeout)
+		}
+		if b.Extensions == bridge.MarkedUsername && b.Username == "" {
+			c.add("EXTENSIONS", "username, but there is no %sUSERNAME to mark", c.prefix)
 		}
 		if b.url = c.url(b.URL); b.url != nil {
 			c.bridgeTLS(b)

@@ -111,6 +111,7 @@ func TestValues(t *testing.T) {
 		"SLUICE_BRIDGE_1_URL":           "mqtt://other.example",
 		"SLUICE_BRIDGE_1_NAME":          "other",
 		"SLUICE_BRIDGE_1_DOWN":          "$share/g/commands/#",
+		"SLUICE_BRIDGE_1_KEEPALIVE":     "auto",
 		"SLUICE_BRIDGE_1_USERNAME":      "me",
 		"SLUICE_BRIDGE_1_PASSWORD_FILE": write(t, dir, "password", "s3cret \r\n"),
 	})
@@ -135,7 +136,8 @@ func TestValues(t *testing.T) {
 		{s.Bridges[1].Name, "other"},
 		{s.Bridges[1].Down, rules{{Filter: "$share/g/commands/#", QoS: 2}}},
 		{s.Bridges[1].Password, secret("s3cret ")},
-		{s.Bridges[1].KeepAlive, time.Minute},
+		{s.Bridges[0].KeepAlive, keepAlive{time.Minute, false}},
+		{s.Bridges[1].KeepAlive, keepAlive{time.Minute, true}},
 		{s.Bridges[1].tls == nil, true},
 	} {
 		if !reflect.DeepEqual(c.got, c.want) {
@@ -257,7 +259,7 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_1_URL: missing, but there is SLUICE_BRIDGE_2_URL: number bridges from 0",
 				`SLUICE_BRIDGE_2_DOWN: "a/# 3" asks for QoS 3: a quality of service is 0, 1 or 2`,
 				`SLUICE_BRIDGE_2_UP: a topic filter is missing`,
-				`SLUICE_BRIDGE_2_KEEPALIVE: "soon" is not a duration`,
+				`SLUICE_BRIDGE_2_KEEPALIVE: "soon" is neither auto, auto:20s nor a duration`,
 				"SLUICE_BRIDGE_2_URL: a URL begins with",
 			},
 		},
@@ -279,6 +281,19 @@ func TestFaults(t *testing.T) {
 				`SLUICE_BRIDGE_1_NAME: "0" is the name of SLUICE_BRIDGE_0 already`,
 				`SLUICE_BRIDGE_1_UP_PREFIX: "#/" holds + or #`,
 				"SLUICE_BRIDGE_2_CA: set, but mqtt:// is without TLS",
+			},
+		},
+		"the line of a bridge": {
+			map[string]string{
+				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "a",
+				"SLUICE_BRIDGE_0_KEEPALIVE": "auto:0s", "SLUICE_BRIDGE_0_ACK_TIMEOUT": "10ms", "SLUICE_BRIDGE_0_EXTENSIONS": "username",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a", "SLUICE_BRIDGE_1_UP": "a", "SLUICE_BRIDGE_1_EXTENSIONS": "yes",
+			},
+			[]string{
+				"SLUICE_BRIDGE_0_KEEPALIVE: 0s is not a number of whole seconds",
+				"SLUICE_BRIDGE_0_ACK_TIMEOUT: 10ms is not from 1s to 1h",
+				"SLUICE_BRIDGE_0_EXTENSIONS: username, but there is no SLUICE_BRIDGE_0_USERNAME to mark",
+				`SLUICE_BRIDGE_1_EXTENSIONS: "yes" is none of off, listener, flag, username, clientid`,
 			},
 		},
 		"secrets": {

@@ -171,6 +171,33 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// keepAlive is a keep-alive, or one to begin with.
+type keepAlive struct {
+	time.Duration
+	auto bool
+}
+
+func (k *keepAlive) UnmarshalText(text []byte) error {
+	s := string(text)
+	begin, auto := strings.CutPrefix(s, "auto:")
+	if s == "auto" {
+		begin, auto = "60s", true
+	}
+	d, err := time.ParseDuration(begin)
+	if err != nil {
+		return fmt.Errorf("%q is neither auto, auto:20s nor a duration such as 60s or 5m", s)
+	}
+	*k = keepAlive{d, auto}
+	return nil
+}
+
+func (k keepAlive) String() string {
+	if k.auto {
+		return "auto:" + formatValue(k.Duration)
+	}
+	return formatValue(k.Duration)
+}
+
 // rules are the topics that a bridge carries one way.
 type rules []bridge.Rule
 
