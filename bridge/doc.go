@@ -55,6 +55,14 @@
 // A filter taken out of Down stays subscribed for as long as the upstream keeps
 // the session; another ClientID begins a new one.
 //
+// # Keep-alive
+//
+// An upstream that owes an answer is given AckTimeout to say anything at all; one
+// that owes nothing is asked by PINGREQ after three quarters of the keep-alive.
+// That is the upstream's, if it names one. With AutoKeepAlive the bridge asks for
+// the longest there is, and is silent for as long as it finds the path to survive:
+// see quiet.go. What is learnt is forgotten with the process.
+//
 // # Versions
 //
 // A bridge asks for MQTT 5. An upstream that refuses it (reason 0x84 or return

@@ -49,7 +49,7 @@ func (l *link) watch(ctx context.Context) error {
 			return errNoAck
 		case now >= alive+dead:
 			return errSilent
-		case asked != 0 && now >= asked+dead:
+		case asked != 0 && now >= max(asked, drain.moved)+dead:
 			return errNoPong
 		case asked == 0 && (now >= min(heard, said)+silence || owes && now >= patience-l.cfg.AckTimeout/2):
 			w.send((&codec.Pingreq{}).Append(nil, w.version))
@@ -59,7 +59,7 @@ func (l *link) watch(ctx context.Context) error {
 		next := alive + dead
 		switch {
 		case asked != 0:
-			next = min(next, asked+dead, patience, now+l.cfg.AckTimeout/looks)
+			next = min(next, max(asked, drain.moved)+dead, patience, now+l.cfg.AckTimeout/looks)
 		case owes:
 			next = min(next, min(heard, said)+silence, patience-l.cfg.AckTimeout/2, now+l.cfg.AckTimeout/looks)
 		default:

@@ -1,0 +1,106 @@
+package uplink
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/codec"
+	"sluice/firmware-tests/rig"
+)
+
+// startGateway starts a gateway with one bridge, of which settings are given
+// without what their names begin with: "URL=mqtt://...".
+func startGateway(t *testing.T, settings ...string) *rig.Gateway {
+	t.Helper()
+	for i, s := range settings {
+		settings[i] = "SLUICE_BRIDGE_0_" + s
+	}
+	g, err := rig.NewGateway(t.TempDir(), settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		g.Kill()
+		if t.Failed() {
+			t.Logf("the gateway says\n%s", g.Log.Tail(60))
+		}
+	})
+	return g
+}
+
+func startMosquitto(t *testing.T, lines ...string) *rig.Mosquitto {
+	t.Helper()
+	m, err := rig.StartMosquitto(t.TempDir(), lines...)
+	if errors.Is(err, rig.ErrMissing) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	return m
+}
+
+// publish has the gateway acknowledge messages to topic at qos.
+func publish(t *testing.T, g *rig.Gateway, qos byte, topic string, payloads ...string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", g.Addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	v := codec.V5
+	out := (&codec.Connect{Version: v, CleanStart: true, ClientID: []byte("publisher")}).Append(nil, v)
+	for i, payload := range payloads {
+		p := codec.Publish{ID: uint16(i + 1), Message: codec.Message{Topic: []byte(topic), Payload: []byte(payload), QoS: qos}}
+		out = p.Append(out, v)
+	}
+	if _, err := conn.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	d, in, chunk, done := codec.Decoder{FromServer: true}, []byte(nil), make([]byte, 4096), 0
+	for done < len(payloads) {
+		n, err := conn.Read(chunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = append(in, chunk[:n]...)
+		for {
+			p, n, err := d.Next(in, v, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+			in = in[n:]
+			switch p := p.(type) {
+			case *codec.Puback:
+				done++
+			case *codec.Pubrec:
+				conn.Write((&codec.Pubrel{ID: p.ID}).Append(nil, v))
+			case *codec.Pubcomp:
+				done++
+			}
+		}
+	}
+}
+
+// wantLog waits until the gateway has logged text n times at least.
+func wantLog(t *testing.T, g *rig.Gateway, n int, text string) {
+	t.Helper()
+	await(t, func() string {
+		if strings.Count(g.Log.String(), text) < n {
+			return "the gateway does not log " + text
+		}
+		return ""
+	})
+}
+
+const connected = `msg="bridge connected"`
