@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -29,7 +30,11 @@ func TestClients(t *testing.T) {
 	rounds, _ := strconv.Atoi(args[3])
 	conns := make([]net.Conn, n)
 	for i := range conns {
-		nc, err := net.Dial("tcp", args[1])
+		network := "tcp"
+		if args[0] == "udp" {
+			network = "udp"
+		}
+		nc, err := net.Dial(network, args[1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,6 +154,54 @@ func BenchmarkEcho(b *testing.B) {
 			b.ReportMetric(float64((cpu()-before).Nanoseconds())/n, "cpu-ns/msg")
 			b.ReportMetric(n/time.Since(began).Seconds(), "msg/s")
 		})
+	}
+}
+
+// BenchmarkDatagrams is 64 bytes there and back by UDP, one and 50 on the way
+// at a time, beside a loop of ReadFromUDPAddrPort.
+func BenchmarkDatagrams(b *testing.B) {
+	plain := func(b *testing.B) string {
+		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { conn.Close() })
+		go func() {
+			buf := make([]byte, MaxDatagram)
+			for {
+				n, from, err := conn.ReadFromUDPAddrPort(buf)
+				if err != nil {
+					return
+				}
+				conn.WriteToUDPAddrPort(buf[:n], from)
+			}
+		}()
+		return conn.LocalAddr().String()
+	}
+	batched := func(b *testing.B) string {
+		tr := New(Config{}, nil)
+		b.Cleanup(func() { closeNow(tr) })
+		u, err := tr.ListenUDP("127.0.0.1:0", echoDatagrams{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return u.Addr().String()
+	}
+	for _, x := range []struct {
+		name  string
+		serve func(b *testing.B) string
+	}{{"plain", plain}, {"batched", batched}} {
+		for _, n := range []int{1, 50} {
+			b.Run(fmt.Sprintf("%s/%d", x.name, n), func(b *testing.B) {
+				addr := x.serve(b)
+				before, began := cpu(), time.Now()
+				rounds := max(1, b.N/n)
+				clients(b, "udp", addr, n, rounds)
+				msgs := float64(n * rounds)
+				b.ReportMetric(float64((cpu()-before).Nanoseconds())/msgs, "cpu-ns/msg")
+				b.ReportMetric(msgs/time.Since(began).Seconds(), "msg/s")
+			})
+		}
 	}
 }
 

@@ -12,6 +12,9 @@
 //	input:  Conn.input ──► PROXY header ──► WebSocket ──► Handler.Receive
 //	output: Begin, append, End ──► Conn.out ──► take (WebSocket frames) ──► write
 //
+// Datagrams come to a [DatagramHandler], from an [Endpoint]: a [UDP] socket
+// with all its peers.
+//
 // # Event loops
 //
 // A loop waits in epoll for its share of the connections. In
@@ -20,6 +23,9 @@
 // not block; what the socket does not take waits until it is writable. A
 // connection of another loop is put on that loop's list, and the loop is woken
 // if it sleeps.
+//
+// A UDP socket has a goroutine of its own that takes up to 32 datagrams at once,
+// and sends after each such batch what it was answered with, again at once.
 //
 // # Memory
 //
