@@ -13,7 +13,8 @@ import (
 func relayOnce(b testing.TB) func() {
 	bridge, err := New(Config{
 		Name: "cloud", ClientID: "site7", URL: &url.URL{Scheme: "mqtt", Host: "cloud.example.com"},
-		Up: []Rule{{"sensors/#", 1}}, UpPrefix: "site7/", DownPrefix: "cloud/",
+		Up:   []Rule{{Filter: "alarms/#", QoS: 2}, {Filter: "sensors/+/temp/#", QoS: 1, To: "site7/$1/t/$2"}},
+		Down: []Rule{{Filter: "site7/+/cmd", QoS: 2, To: "cmd/$1"}}, UpPrefix: "site7/", MaxHops: 4,
 		Dial: func() io.ReadWriteCloser { return nil },
 	})
 	if err != nil {
@@ -22,13 +23,19 @@ func relayOnce(b testing.TB) func() {
 	l := newLink(bridge, &upstream{wire: newWire(nil, codec.V5), maximumQoS: 2, maximumPacketSize: 1 << 20})
 	l.local = newWire(nil, codec.V5)
 	l.window.init(l.local, 100)
-	up, down, ack := publish(1, 1, "sensors/1", "21.5"), publish(1, 1, "cmd/1", "open"), &codec.Puback{ID: 1}
-	topicUp, topicDown := up.Topic, down.Topic
+	ack := &codec.Puback{ID: 1}
+	message := func(topic, response string) *codec.Publish {
+		p := publish(1, 1, topic, "21.5")
+		p.ResponseTopic = []byte(response)
+		p.User = []codec.UserProperty{{Name: []byte("unit"), Value: []byte("C")}, {Name: []byte(hopsProperty), Value: []byte("2")}}
+		return p
+	}
+	fromLocal, fromCloud := message("sensors/1/temp/a/b", "cmd/7"), message("site7/7/cmd", "site7/1/t/a/b")
 	return func() {
-		up.Topic, down.Topic = topicUp, topicDown
-		l.fromGateway(up)
+		up, down := *fromLocal, *fromCloud
+		l.fromGateway(&up)
 		l.fromUpstream(ack)
-		l.fromUpstream(down)
+		l.fromUpstream(&down)
 		l.fromGateway(ack)
 		l.toUp, l.toLocal = l.toUp[:0], l.toLocal[:0]
 	}

@@ -26,7 +26,8 @@ type Config struct {
 	Extensions Marker // of upstreams of MQTT 3.1.1
 
 	Up, Down             []Rule
-	UpPrefix, DownPrefix string // before topics that go up, that come down
+	UpPrefix, DownPrefix string // before topics that go up, that come down, but where a rule has To
+	MaxHops              int    // bridges that a message may have passed before this one, up to MaxMaxHops; 0: any, they are not counted
 
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
 	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
@@ -43,12 +44,6 @@ type Config struct {
 
 const maxKeepAlive = 65535 * time.Second // of MQTT
 
-// A Rule is a topic filter and the highest QoS to carry what matches it.
-type Rule struct {
-	Filter string // in Down, may be shared: $share/group/filter
-	QoS    byte   // 0, 1, 2
-}
-
 // A Bridge relays between the gateway and one upstream while Run runs.
 type Bridge struct {
 	// Set once by New.
@@ -56,6 +51,10 @@ type Bridge struct {
 	clientID []byte // in the gateway
 	log      *slog.Logger
 	dial     func(context.Context) (io.ReadWriteCloser, error) // to the upstream
+	start    time.Time
+
+	upNames, downNames *names
+	echoes             *echoes // nil: what goes up is nothing that comes down
 
 	counts counts
 
@@ -102,9 +101,15 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, fmt.Errorf("bridge %q: %w", cfg.Name, err)
 	}
 	b := &Bridge{
-		cfg:      cfg,
-		clientID: []byte("$bridge/" + cfg.Name),
-		log:      cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
+		cfg:       cfg,
+		clientID:  []byte("$bridge/" + cfg.Name),
+		start:     time.Now(),
+		upNames:   newNames(cfg.Up, cfg.UpPrefix),
+		downNames: newNames(cfg.Down, cfg.DownPrefix),
+		log:       cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
+	}
+	if b.mayEcho() {
+		b.echoes = newEchoes()
 	}
 	b.quiet.first = cfg.KeepAlive * 3 / 4
 	b.dial = func(ctx context.Context) (io.ReadWriteCloser, error) { return Dial(ctx, cfg.URL, cfg.TLS) }
@@ -136,18 +141,11 @@ func (cfg *Config) check() error {
 	if len(cfg.Up)+len(cfg.Down) == 0 {
 		fault("no topic filter, neither up nor down")
 	}
-	for _, r := range cfg.Up {
-		if _, _, shared := codec.SplitShare([]byte(r.Filter)); shared {
-			fault("topic filter %q to go up: shared subscriptions are for topics to come down", r.Filter)
-		}
+	for _, f := range CheckTopics([]Config{*cfg}) {
+		fault("topics %s: %s", f.Way, f.Text)
 	}
-	for _, r := range append(cfg.Up[:len(cfg.Up):len(cfg.Up)], cfg.Down...) {
-		if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
-			fault("topic filter %q: %s", r.Filter, err.Text)
-		}
-		if r.QoS > 2 {
-			fault("topic filter %q: QoS %d, highest is 2", r.Filter, r.QoS)
-		}
+	if cfg.MaxHops < 0 || cfg.MaxHops > MaxMaxHops {
+		fault("at most %d hops: 0 to %d", cfg.MaxHops, MaxMaxHops)
 	}
 	for _, prefix := range []string{cfg.UpPrefix, cfg.DownPrefix} {
 		if prefix == "" {
@@ -302,15 +300,21 @@ func (s *ids) has(id uint16) bool { return s[id/64]&(1<<(id%64)) != 0 }
 func (s *ids) add(id uint16)      { s[id/64] |= 1 << (id % 64) }
 func (s *ids) remove(id uint16)   { s[id/64] &^= 1 << (id % 64) }
 
+func (s *ids) set(id uint16, in bool) {
+	if in {
+		s.add(id)
+	} else {
+		s.remove(id)
+	}
+}
+
+// maxTopic is the longest topic, in bytes.
+const maxTopic = 1<<16 - 1
+
 // brief is the beginning of a topic, for logs.
 func brief(topic []byte) string {
 	if len(topic) <= 100 {
 		return string(topic)
 	}
 	return string(topic[:100]) + "..."
-}
-
-// prefixed appends prefix and topic to b[:0].
-func prefixed(b []byte, prefix string, topic []byte) []byte {
-	return append(append(b[:0], prefix...), topic...)
 }

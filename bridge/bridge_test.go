@@ -37,7 +37,7 @@ func TestUp(t *testing.T) {
 }
 
 func TestDown(t *testing.T) {
-	cfg := Config{Down: []Rule{{"cmd/#", 2}, {"$share/g/jobs/+", 1}}, DownPrefix: "cloud/"}
+	cfg := Config{Down: []Rule{{Filter: "cmd/#", QoS: 2}, {Filter: "$share/g/jobs/+", QoS: 1}}, DownPrefix: "cloud/"}
 	play(t, cfg, func(t *testing.T, s *scene) {
 		up, local := s.connect(codec.Connack{})
 		up.want("the upstream has no session: subscribe", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
@@ -76,7 +76,7 @@ func TestPropertiesAreRelayed(t *testing.T) {
 		p.Retain, p.Dup = true, true
 		return p
 	}
-	play(t, Config{Up: []Rule{{"s/#", 1}}, Down: []Rule{{"c/#", 1}}, UpPrefix: "u/", DownPrefix: "d/"}, func(t *testing.T, s *scene) {
+	play(t, Config{Up: []Rule{{Filter: "s/#", QoS: 1}}, Down: []Rule{{Filter: "c/#", QoS: 1}}, UpPrefix: "u/", DownPrefix: "d/"}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		local.send(message("s/1"))
@@ -294,7 +294,7 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestMissingPingresp(t *testing.T) {
-	play(t, Config{Down: []Rule{{"#", 0}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 0}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, _ := s.connect(codec.Connack{SessionPresent: true})
 		began := time.Now()
@@ -332,7 +332,7 @@ func TestQuotaExceededIsTriedAgain(t *testing.T) {
 		if answer.Type() == codec.TypePubrec {
 			qos = 2
 		}
-		play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 			up, local := s.connect(codec.Connack{})
 			local.send(publish(1, qos, "a", ""))
 			up.want("goes up", publish(1, qos, "a", ""))
@@ -344,7 +344,7 @@ func TestQuotaExceededIsTriedAgain(t *testing.T) {
 				t.Errorf("Status().Err = %v", err)
 			}
 		})
-		play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 			up, local := s.connect(codec.Connack{})
 			up.send(publish(1, qos, "cmd", ""))
 			local.want("comes down", publish(1, qos, "cmd", ""))
@@ -360,7 +360,7 @@ func TestQuotaExceededIsTriedAgain(t *testing.T) {
 }
 
 func TestMaximumQoS(t *testing.T) {
-	play(t, Config{Up: []Rule{{"#", 2}}, Down: []Rule{{"cmd", 2}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}, Down: []Rule{{Filter: "cmd", QoS: 2}}}, func(t *testing.T, s *scene) {
 		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 1})
 		up.want("subscribes at what there is", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{
 			{Filter: []byte("cmd"), QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 1},
@@ -381,7 +381,7 @@ func TestMaximumQoS(t *testing.T) {
 			t.Errorf("Status() = %+v, want 2 lowered and 1 refused", st)
 		}
 	})
-	play(t, Config{Up: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 0})
 		local.send(publish(1, 1, "a", ""), publish(2, 2, "b", ""))
 		up.want("all goes as QoS 0", publish(0, 0, "a", ""), publish(0, 0, "b", ""))
@@ -393,7 +393,7 @@ func TestMaximumQoS(t *testing.T) {
 
 func TestWhatUpstreamCannotTake(t *testing.T) {
 	long := strings.Repeat("x", 65535)
-	play(t, Config{Up: []Rule{{"#", 2}}, UpPrefix: "site7/"}, func(t *testing.T, s *scene) {
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}, UpPrefix: "site7/"}, func(t *testing.T, s *scene) {
 		up, local := s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 100, NoRetain: true})
 		large := strings.Repeat("y", 100)
 		fits := strings.Repeat("y", 100-2-2-len("site7/a")-2-1)
@@ -406,7 +406,7 @@ func TestWhatUpstreamCannotTake(t *testing.T) {
 			&codec.Puback{ID: 3, Code: codec.ImplementationSpecificError}, &codec.Pubrec{ID: 4, Code: codec.TopicNameInvalid},
 			&codec.Puback{ID: 5, Code: codec.ImplementationSpecificError})
 		up.want("the last that fits, and one without RETAIN", publish(5, 1, "site7/a", fits), publish(6, 1, "site7/a", ""))
-		if st := s.b.Status(); st.TooLong != 2 || st.TooLarge != 4 || st.Unretained != 1 || st.Up != 2 {
+		if st := s.b.Status(); st.Unnamed != 2 || st.TooLarge != 4 || st.Unretained != 1 || st.Up != 2 {
 			t.Errorf("Status() = %+v", st)
 		}
 		if n := strings.Count(s.log.String(), "larger than upstream takes"); n != 1 {
@@ -419,7 +419,7 @@ func TestWhatTheGatewayCannotTake(t *testing.T) {
 	long, large := strings.Repeat("x", 65535), strings.Repeat("y", 100)
 	for _, v := range []codec.Version{codec.V5, codec.V311} {
 		t.Run(v.String(), func(t *testing.T) {
-			play(t, Config{Down: []Rule{{"#", 2}}, DownPrefix: "cloud/"}, func(t *testing.T, s *scene) {
+			play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}, DownPrefix: "cloud/"}, func(t *testing.T, s *scene) {
 				s.b.subscribed = true
 				s.b.version = version{old: v != codec.V5, since: time.Now()}
 				up := s.upstream(v)
@@ -445,7 +445,7 @@ func TestWhatTheGatewayCannotTake(t *testing.T) {
 }
 
 func TestLostUpstreamSession(t *testing.T) {
-	play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		up.send(publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old"), publish(6, 2, "a", "old"))
@@ -484,7 +484,7 @@ func TestLostUpstreamSession(t *testing.T) {
 }
 
 func TestHandshakeInDoubt(t *testing.T) {
-	play(t, Config{Down: []Rule{{"#", 1}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 1}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up := s.upstream(codec.V5)
 		up.wantClosed("the CONNACK is lost on the way, it may have said that the session is new")
@@ -499,7 +499,7 @@ func TestHandshakeInDoubt(t *testing.T) {
 // identifiers of the old one to new messages. What is sent again has DUP. [MQTT-3.3.1-1]
 func TestReceivedInDoubt(t *testing.T) {
 	for _, known := range []bool{true, false} {
-		play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+		play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 			s.b.subscribed = true
 			up, local := s.connect(codec.Connack{SessionPresent: true})
 			old := []codec.Packet{publish(3, 2, "a", "old"), publish(4, 2, "a", "old"), publish(5, 2, "a", "old")}
@@ -528,7 +528,7 @@ func TestReceivedInDoubt(t *testing.T) {
 func TestManyFilters(t *testing.T) {
 	var cfg Config
 	for i := range 10 {
-		cfg.Down = append(cfg.Down, Rule{fmt.Sprint("cmd/", i), 1})
+		cfg.Down = append(cfg.Down, Rule{Filter: fmt.Sprint("cmd/", i), QoS: 1})
 	}
 	play(t, cfg, func(t *testing.T, s *scene) {
 		up, _ := s.connect(codec.Connack{SessionPresent: true})
@@ -553,7 +553,7 @@ func TestManyFilters(t *testing.T) {
 
 func TestLostUpstreamSessionAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, Config{Down: []Rule{{"#", 2}}})
+		s := newScene(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}})
 		s.b.known = false
 		go s.b.Run(t.Context())
 		_, local := s.connect(codec.Connack{})
@@ -569,7 +569,7 @@ func TestLostUpstreamSessionAfterRestart(t *testing.T) {
 }
 
 func TestOldUpstreamHasNoReceiveMaximum(t *testing.T) {
-	play(t, Config{Down: []Rule{{"#", 2}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		s.b.version = version{old: true, since: time.Now()}
 		up := s.upstream(codec.V311)
@@ -699,16 +699,16 @@ func TestBackoff(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	u, _ := url.Parse("http://joe:secret@example.com")
 	_, err := New(Config{
-		URL: u, Up: []Rule{{"a/#/b", 1}, {"$share/g/a", 1}}, Down: []Rule{{"b", 3}}, UpPrefix: "a/+/", KeepAlive: time.Millisecond,
+		URL: u, Up: []Rule{{Filter: "a/#/b", QoS: 1}, {Filter: "$share/g/a", QoS: 1}}, Down: []Rule{{Filter: "b", QoS: 3}}, UpPrefix: "a/+/", KeepAlive: time.Millisecond,
 	})
-	for _, want := range []string{"no name", `scheme "http"`, "no client identifier", "a/#/b", "shared", "QoS 3", "prefix", "keep alive", "gateway"} {
+	for _, want := range []string{"no name", `scheme "http"`, "no client identifier", "a/#/b", "$share", "QoS 3", "prefix", "keep alive", "gateway"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not name %q: %v", want, err)
 		}
 	}
 	u, _ = url.Parse("mqtt://joe:secret@example.com")
 	dial := func() io.ReadWriteCloser { return nil }
-	if _, err := New(Config{Name: "n", ClientID: "c", URL: u, Up: []Rule{{"#", 1}}, Dial: dial}); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := New(Config{Name: "n", ClientID: "c", URL: u, Up: []Rule{{Filter: "#", QoS: 1}}, Dial: dial}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("password in the URL: %v", err)
 	}
 }
@@ -764,7 +764,7 @@ func TestNewUpstreamSessionKnowsNothing(t *testing.T) {
 
 func TestSubscribesToWhatUpstreamTakes(t *testing.T) {
 	long := strings.Repeat("x", 60)
-	cfg := Config{Down: []Rule{{"a/#", 1}, {"$share/g/b", 1}, {"c/" + long, 1}, {"d/" + long, 1}, {"e/" + long + long, 1}}}
+	cfg := Config{Down: []Rule{{Filter: "a/#", QoS: 1}, {Filter: "$share/g/b", QoS: 1}, {Filter: "c/" + long, QoS: 1}, {Filter: "d/" + long, QoS: 1}, {Filter: "e/" + long + long, QoS: 1}}}
 	sub := func(id uint16, filters ...string) *codec.Subscribe {
 		p := &codec.Subscribe{ID: id}
 		for _, f := range filters {
@@ -800,7 +800,7 @@ func TestUpstreamBreaksRules(t *testing.T) {
 		"one message too many": {publish(3, 1, "cmd/1", "a"), codec.ReceiveMaximumExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, Config{Down: []Rule{{"cmd/#", 2}}, MaxInflight: 2}, func(t *testing.T, s *scene) {
+			play(t, Config{Down: []Rule{{Filter: "cmd/#", QoS: 2}}, MaxInflight: 2}, func(t *testing.T, s *scene) {
 				s.b.subscribed = true
 				up := s.upstream(codec.V5)
 				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
@@ -816,7 +816,7 @@ func TestUpstreamBreaksRules(t *testing.T) {
 }
 
 func TestCodesOfServersStayHere(t *testing.T) {
-	play(t, Config{Down: []Rule{{"cmd/#", 2}}}, func(t *testing.T, s *scene) {
+	play(t, Config{Down: []Rule{{Filter: "cmd/#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		up.send(publish(1, 1, "cmd/1", "a"), publish(2, 2, "cmd/1", "a"))
@@ -828,7 +828,7 @@ func TestCodesOfServersStayHere(t *testing.T) {
 
 func TestLongPrefix(t *testing.T) {
 	prefix := strings.Repeat("p", 65530) + "/"
-	cfg := Config{Up: []Rule{{"#", 1}}, Down: []Rule{{"#", 1}}, UpPrefix: prefix, DownPrefix: prefix}
+	cfg := Config{Up: []Rule{{Filter: "#", QoS: 1}}, Down: []Rule{{Filter: "#", QoS: 1}}, UpPrefix: prefix, DownPrefix: prefix}
 	play(t, cfg, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})

@@ -11,24 +11,31 @@ type Counters struct {
 	Unretained int64 // went up without their RETAIN: the upstream has no retained messages
 	Refused    int64 // messages that the upstream refused by a reason code
 	TooLarge   int64 // messages dropped: larger than the receiver's Maximum Packet Size
-	TooLong    int64 // messages dropped: topic with its prefix longer than 65535 bytes
+	Unnamed    int64 // messages dropped: the rules make a name of no bytes or more than 65535
+	Circled    int64 // messages dropped: they have passed Config.MaxHops bridges
+	Echoed     int64 // messages from above dropped: they are what went up, and no No Local held them there
 	Declined   int64 // messages from above that the gateway refused by a reason code
+
+	Unanswerable int64 // response topics carried as they are: no rule the other way makes them
 }
 
 type counts struct {
-	connects, up, down, lowered, unretained, refused, tooLarge, tooLong, declined atomic.Int64
+	connects, up, down, lowered, unretained, refused, tooLarge, unnamed, circled, echoed, declined, unanswerable atomic.Int64
 }
 
 func (c *counts) read() Counters {
 	return Counters{
-		Connects:   c.connects.Load(),
-		Up:         c.up.Load(),
-		Down:       c.down.Load(),
-		Lowered:    c.lowered.Load(),
-		Unretained: c.unretained.Load(),
-		Refused:    c.refused.Load(),
-		TooLarge:   c.tooLarge.Load(),
-		TooLong:    c.tooLong.Load(),
-		Declined:   c.declined.Load(),
+		Connects:     c.connects.Load(),
+		Up:           c.up.Load(),
+		Down:         c.down.Load(),
+		Lowered:      c.lowered.Load(),
+		Unretained:   c.unretained.Load(),
+		Refused:      c.refused.Load(),
+		TooLarge:     c.tooLarge.Load(),
+		Unnamed:      c.unnamed.Load(),
+		Circled:      c.circled.Load(),
+		Echoed:       c.echoed.Load(),
+		Declined:     c.declined.Load(),
+		Unanswerable: c.unanswerable.Load(),
 	}
 }

@@ -46,7 +46,7 @@ func upstreamServer(t *testing.T, serve func(net.Conn)) (addr string) {
 func dialTo(t *testing.T, scheme, addr string, cfg *tls.Config) (io.ReadWriteCloser, error) {
 	b, err := New(Config{
 		Name: "cloud", ClientID: "site7", URL: &url.URL{Scheme: scheme, Host: addr}, TLS: cfg,
-		Up: []Rule{{"#", 1}}, Dial: func() io.ReadWriteCloser { return nil },
+		Up: []Rule{{Filter: "#", QoS: 1}}, Dial: func() io.ReadWriteCloser { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestDialEnds(t *testing.T) {
 	for _, scheme := range []string{"mqtts", "ws", "wss"} {
 		b, err := New(Config{
 			Name: "cloud", ClientID: "site7", URL: &url.URL{Scheme: scheme, Host: addr},
-			Up: []Rule{{"#", 1}}, Dial: func() io.ReadWriteCloser { return nil },
+			Up: []Rule{{Filter: "#", QoS: 1}}, Dial: func() io.ReadWriteCloser { return nil },
 		})
 		if err != nil {
 			t.Fatal(err)

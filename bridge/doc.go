@@ -4,7 +4,7 @@
 // two MQTT connections and hands packets from one to the other:
 //
 //	gateway ── local, in the process, MQTT 5 ──┐
-//	                                           │  PUBLISH 7   t             UpPrefix+t
+//	                                           │  PUBLISH 7   t             its name there
 //	                                up loop ───┼─────────────────────────────────────▶
 //	                                           │  PUBACK 7
 //	                              down loop ◀──┼──────────────────────────────────────
@@ -22,13 +22,13 @@
 // begins to move when there is somewhere to go.
 //
 // The bridge answers for a side in these cases only:
-//   - What the other side can never take (topic longer than 65535 bytes with
-//     its prefix, packet larger than the receiver's Maximum Packet Size) is
-//     refused with a reason code, counted and logged, so that the queue goes on.
+//   - What the other side can never take (a topic whose name there is empty or
+//     longer than 65535 bytes, a packet larger than the receiver's Maximum Packet
+//     Size), and what has passed too many bridges, is refused with a reason code, counted and logged, so that the queue goes on.
 //     What it can not take now (0x97, quota exceeded) ends the link, and is sent
 //     again after a pause.
-//   - Where the upstream's Maximum QoS is lower than the message's, the message
-//     goes up at that, and the steps then missing are answered here.
+//   - Where the upstream's Maximum QoS, or the rule's, is lower than the message's,
+//     the message goes up at that, and the steps then missing are answered here.
 //   - When the upstream has lost its session, the gateway is told to forget the
 //     identifiers of QoS 2 messages that it still waits to see released: the
 //     new session gives them to new messages. What had gone up and is not
@@ -43,17 +43,40 @@
 //
 // # Topics
 //
-// A filter is written in the names of the side that the messages come from, and
-// a prefix goes before the names of the side that they go to. With Up "sensors/#"
-// and UpPrefix "site7/", sensors/1 arrives upstream as site7/sensors/1. With
-// Down "site7/cmd/#" and DownPrefix "cloud/", site7/cmd/1 arrives here as
-// cloud/site7/cmd/1. Nothing is taken off a topic, and a Response Topic is
-// carried as it is. What came down does not go up again (No Local), and an
-// upstream of MQTT 5 does not send back what went up; one of MQTT 3.1.1 does if
-// a filter of Down matches it.
+// A rule's filter is written in the names of the side that the messages come from.
+// The first rule that matches a topic says what it is called on the other side: the
+// prefix and the topic, or what stands behind the arrow. With Up "sensors/+/temp" to
+// "site7/$1/t", sensors/3/temp arrives upstream as site7/3/t. With Down "site7/cmd/#"
+// and DownPrefix "cloud/", site7/cmd/1 arrives here as cloud/site7/cmd/1. What waits
+// since its filter was taken out goes under the prefix; and a filter taken out of Down
+// stays subscribed for as long as the upstream keeps the session; another ClientID
+// begins a new one.
 //
-// A filter taken out of Down stays subscribed for as long as the upstream keeps
-// the session; another ClientID begins a new one.
+// A rule's QoS is the highest. Nothing is raised: QoS 0 has no packet identifier to
+// pass through. On the way up, what matches a later rule as well, at a higher QoS,
+// waits in the gateway at that one, and the steps then missing are answered here. On the
+// way down it is that of the subscription, and the upstream keeps to it.
+//
+// A Response Topic goes by the rules of the other way, backwards: what is published
+// there then comes back here under the name it had. One that no rule makes is carried
+// as it is, and counted.
+//
+// # Loops
+//
+// What came down does not go up again with the same bridge, since the gateway obeys
+// No Local; nor does what went up come down, from an upstream of MQTT 5. From one of
+// 3.1.1 it does if a filter of Down matches it, but is known again and dropped: see
+// echoes, and what they can not do. CheckTopics refuses rules that lead through
+// several bridges to one server and back. Against circles that no one gateway sees,
+// each bridge counts itself in a user property, sluice-hops, and drops what has passed
+// Config.MaxHops. MQTT 3.1.1 does not carry the count: a circle of such bridges only,
+// through servers with different addresses, is not noticed.
+//
+// # Properties
+//
+// Between MQTT 5 and MQTT 5 all properties of a message pass, the Response Topic
+// renamed, sluice-hops counted. The Message Expiry Interval is what is left of it: the
+// gateway counts it down while the message waits, and drops what has expired.
 //
 // # Keep-alive
 //
@@ -68,6 +91,6 @@
 // A bridge asks for MQTT 5. An upstream that refuses it (reason 0x84 or return
 // code 1) or hangs up on the CONNECT is asked at once for 3.1.1 and, if that is
 // answered, on every reconnect of the next hour; the first one after that asks
-// for 5 again. To 3.1.1 go no properties: of message expiry, content type and
-// the like the upstream then hears nothing.
+// for 5 again. To 3.1.1 go no properties: of message expiry, content type, response
+// topic and the like the upstream then hears nothing.
 package bridge

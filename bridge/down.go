@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"time"
 
 	"sluice/codec"
 )
@@ -159,24 +160,39 @@ func (l *link) resolve(id uint16, again bool) {
 
 // relayDown hands a message to the gateway.
 func (l *link) relayDown(p *codec.Publish) {
-	topic := p.Topic
-	l.downTopic = prefixed(l.downTopic, l.cfg.DownPrefix, topic)
-	if len(l.downTopic) > 1<<16-1 {
-		l.count(&l.counts.tooLong, "message from upstream dropped: topic too long with its prefix", "topic", brief(topic))
+	topic, passed := p.Topic, hops(p.User)
+	if l.echoes != nil && l.up.wire.version != codec.V5 && l.echoes.cameBack(topic, p.Payload, time.Since(l.start)) {
+		l.counts.echoed.Add(1)
+		l.refuseDown(p, codec.Success)
+		return
+	}
+	name, rule := l.downNames.name(topic)
+	if len(name) == 0 || len(name) > maxTopic {
+		l.count(&l.counts.unnamed, "message from upstream dropped: the name that the rules make is empty or too long", "topic", brief(topic))
 		l.refuseDown(p, codec.TopicNameInvalid)
+		return
+	}
+	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
+		l.count(&l.counts.circled, "message from upstream dropped: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)
+		l.refuseDown(p, codec.ImplementationSpecificError)
 		return
 	}
 	if p.QoS > 0 && l.window.full() {
 		l.flushDown()
 	}
-	p.Topic = l.downTopic
+	p.Topic = name
 	p.SubscriptionIDs = nil // are of one hop only
+	if rule != nil {
+		p.Retain = rule.Retain.apply(p.Retain)
+	}
+	p.ResponseTopic = l.answerable(l.downNames, p.ResponseTopic)
+	p.User, l.downUser = l.hop(p.User, l.downUser, passed)
 	begin := len(l.toLocal)
 	l.toLocal = p.Append(l.toLocal, l.local.version)
 	packet := l.toLocal[begin:]
 	if l.localMaximum != 0 && uint32(len(packet)) > l.localMaximum {
 		l.toLocal = l.toLocal[:begin]
-		l.count(&l.counts.tooLarge, "message from upstream dropped: larger than the gateway takes", "topic", string(topic), "size", len(packet), "maximum", l.localMaximum)
+		l.count(&l.counts.tooLarge, "message from upstream dropped: larger than the gateway takes", "topic", brief(topic), "size", len(packet), "maximum", l.localMaximum)
 		l.refuseDown(p, codec.ImplementationSpecificError)
 		return
 	}
@@ -192,7 +208,7 @@ func (l *link) relayDown(p *codec.Publish) {
 	}
 }
 
-// refuseDown ends a message that the gateway can never take.
+// refuseDown ends a message that the gateway is not to have.
 func (l *link) refuseDown(p *codec.Publish, code codec.ReasonCode) {
 	v := l.up.wire.version
 	switch p.QoS {
@@ -200,7 +216,7 @@ func (l *link) refuseDown(p *codec.Publish, code codec.ReasonCode) {
 		l.backUp = (&codec.Puback{ID: p.ID, Code: code}).Append(l.backUp, v)
 	case 2:
 		l.backUp = (&codec.Pubrec{ID: p.ID, Code: code}).Append(l.backUp, v)
-		if v != codec.V5 { // knows no refusal, and will release it
+		if v != codec.V5 { // has no refusal, and will release it
 			l.declined.add(p.ID)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func TestAckTimeout(t *testing.T) {
-	cfg := Config{Up: []Rule{{"#", 2}}, KeepAlive: time.Hour, AckTimeout: 20 * time.Second}
+	cfg := Config{Up: []Rule{{Filter: "#", QoS: 2}}, KeepAlive: time.Hour, AckTimeout: 20 * time.Second}
 	for name, begin := range map[string]func(t *testing.T, up, local *peer){
 		"QoS 1": func(t *testing.T, up, local *peer) {
 			local.send(publish(1, 1, "a", ""))

@@ -262,7 +262,7 @@ func testLedger(t *testing.T, seed uint64, v codec.Version, forgets bool) {
 		upstream.queue = append(upstream.queue, *publish(0, byte(2-i%2), "cmd/1", fmt.Sprint(i)))
 	}
 
-	s := newScene(t, Config{Up: []Rule{{"sensors/#", 2}}, Down: []Rule{{"cmd/#", 2}}})
+	s := newScene(t, Config{Up: []Rule{{Filter: "sensors/#", QoS: 2}}, Down: []Rule{{Filter: "cmd/#", QoS: 2}}})
 	s.b.log = slog.New(slog.DiscardHandler)
 	s.b.cfg.Dial = func() io.ReadWriteCloser {
 		ours, theirs := net.Pipe()

@@ -27,12 +27,15 @@ type link struct {
 
 	// Owned by the up loop.
 	toUp, backDown []byte // of this batch; backDown goes to the gateway
-	upTopic        []byte
+	upNames        *namer
+	upUser         []codec.UserProperty
 	begun          ids // QoS 2 messages sent up on this link
+	short          ids // QoS 2 messages sent up at a lower QoS: their PUBREL is answered here
 
 	// Owned by the down loop.
 	toLocal, backUp []byte // of this batch; backUp goes to the upstream
-	downTopic       []byte
+	downNames       *namer
+	downUser        []codec.UserProperty
 	localMaximum    uint32 // Maximum Packet Size of the gateway, 0: no limit
 	declined        ids    // QoS 2 messages dropped: the upstream will release them
 
@@ -56,13 +59,15 @@ var (
 
 func newLink(b *Bridge, up *upstream) *link {
 	return &link{
-		Bridge:  b,
-		up:      up,
-		owed:    owed{wake: make(chan struct{}, 1)},
-		pong:    make(chan struct{}, 1),
-		cleared: make(chan struct{}),
-		ended:   make(chan struct{}),
-		logged:  map[*atomic.Int64]bool{},
+		Bridge:    b,
+		up:        up,
+		owed:      owed{wake: make(chan struct{}, 1)},
+		upNames:   newNamer(b.upNames, b.downNames),
+		downNames: newNamer(b.downNames, b.upNames),
+		pong:      make(chan struct{}, 1),
+		cleared:   make(chan struct{}),
+		ended:     make(chan struct{}),
+		logged:    map[*atomic.Int64]bool{},
 	}
 }
 

@@ -68,7 +68,7 @@ func TestMosquitto(t *testing.T) {
 	locals := make(chan net.Conn, 1)
 	b, err := New(Config{
 		Name: "cloud", ClientID: "site7", URL: &url.URL{Scheme: "mqtt", Host: addr},
-		Up: []Rule{{"sensors/#", 2}}, Down: []Rule{{"cmd/#", 2}}, UpPrefix: "site7/", DownPrefix: "cloud/",
+		Up: []Rule{{Filter: "sensors/#", QoS: 2}}, Down: []Rule{{Filter: "cmd/#", QoS: 2}}, UpPrefix: "site7/", DownPrefix: "cloud/",
 		Dial: func() io.ReadWriteCloser {
 			ours, theirs := net.Pipe()
 			locals <- theirs

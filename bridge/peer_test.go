@@ -178,7 +178,7 @@ func play(t *testing.T, cfg Config, fn func(t *testing.T, s *scene)) {
 func newScene(t *testing.T, cfg Config) *scene {
 	s := &scene{t: t, upstreams: make(chan net.Conn, 16), locals: make(chan net.Conn, 16), log: new(syncBuffer), start: func() {}}
 	if cfg.Up == nil && cfg.Down == nil {
-		cfg.Up = []Rule{{"sensors/#", 2}}
+		cfg.Up = []Rule{{Filter: "sensors/#", QoS: 2}}
 	}
 	cfg.Name, cfg.ClientID = "cloud", "site7"
 	cfg.URL = &url.URL{Scheme: "mqtt", Host: "cloud.example.com"}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"time"
 
 	"sluice/codec"
 )
@@ -65,7 +66,7 @@ func (l *link) fromGateway(p codec.Packet) error {
 	// The third step of what goes up. The upstream has none, or had taken the
 	// message in a session that it has lost [MQTT-3.2.2-5].
 	case *codec.Pubrel:
-		if l.up.maximumQoS < 2 || !l.up.sessionPresent && !l.begun.has(p.ID) && p.Code == codec.Success {
+		if l.up.maximumQoS < 2 || l.short.has(p.ID) || !l.up.sessionPresent && !l.begun.has(p.ID) && p.Code == codec.Success {
 			l.backDown = (&codec.Pubcomp{ID: p.ID}).Append(l.backDown, l.local.version)
 			return nil
 		}
@@ -94,22 +95,32 @@ func (l *link) checkDeclined(code codec.ReasonCode) {
 
 // relayUp hands a message to the upstream, as far as the upstream can take it.
 func (l *link) relayUp(p *codec.Publish) {
-	topic, id, qos := p.Topic, p.ID, p.QoS
-	l.upTopic = prefixed(l.upTopic, l.cfg.UpPrefix, topic)
-	if len(l.upTopic) > 1<<16-1 {
-		l.count(&l.counts.tooLong, "message not sent up: topic too long with its prefix", "topic", brief(topic))
+	topic, id, qos, again := p.Topic, p.ID, p.QoS, p.Dup
+	name, rule := l.upNames.name(topic)
+	if len(name) == 0 || len(name) > maxTopic {
+		l.count(&l.counts.unnamed, "message not sent up: the name that the rules make is empty or too long", "topic", brief(topic))
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
-	p.Topic = l.upTopic
-	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
-	if p.Retain && l.up.noRetain {           // [MQTT-3.2.2-14]
-		p.Retain = false
-		l.count(&l.counts.unretained, "upstream has no retained messages: sent up as ordinary ones", "topic", string(topic))
+	passed := hops(p.User)
+	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
+		l.count(&l.counts.circled, "message not sent up: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)
+		l.answerUp(id, qos, codec.ImplementationSpecificError)
+		return
 	}
-	if qos > l.up.maximumQoS { // [MQTT-3.2.2-11]
+	p.Topic = name
+	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
+	if rule != nil {
+		p.QoS = min(p.QoS, rule.QoS)
+		p.Retain = rule.Retain.apply(p.Retain)
+	}
+	if p.Retain && l.up.noRetain { // [MQTT-3.2.2-14]
+		p.Retain = false
+		l.count(&l.counts.unretained, "upstream has no retained messages: sent up as ordinary ones", "topic", brief(topic))
+	}
+	if p.QoS > l.up.maximumQoS { // [MQTT-3.2.2-11]
 		p.QoS = l.up.maximumQoS
-		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", string(topic), "qos", p.QoS)
+		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", brief(topic), "qos", p.QoS)
 	}
 	if p.QoS == 0 {
 		p.ID = 0
@@ -117,15 +128,23 @@ func (l *link) relayUp(p *codec.Publish) {
 	if p.QoS == 0 || !l.up.sessionPresent { // to a new session all are new
 		p.Dup = false
 	}
+	if l.up.wire.version == codec.V5 {
+		p.ResponseTopic = l.answerable(l.upNames, p.ResponseTopic)
+		p.User, l.upUser = l.hop(p.User, l.upUser, passed)
+	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
 	if packet := l.toUp[begin:]; !l.up.takes(packet) {
 		l.toUp = l.toUp[:begin]
-		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", string(topic), "size", len(packet), "maximum", l.up.maximumPacketSize)
+		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", brief(topic), "size", len(packet), "maximum", l.up.maximumPacketSize)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
 		return
 	}
+	if l.echoes != nil && l.up.wire.version != codec.V5 && l.downNames.forth.find(name) != nil {
+		l.echoes.sent(name, p.Payload, again, time.Since(l.start))
+	}
 	l.counts.up.Add(1)
+	l.short.set(id, p.QoS < qos && qos == 2)
 	if p.QoS > 0 {
 		l.owed.ask(l.up.wire)
 	}
@@ -139,6 +158,30 @@ func (l *link) relayUp(p *codec.Publish) {
 	case p.QoS == 2:
 		l.begun.add(id)
 	}
+}
+
+// answerable returns the name of a Response Topic on the other side. One that no rule
+// brings back is carried as it is.
+func (l *link) answerable(n *namer, topic []byte) []byte {
+	if topic == nil {
+		return nil
+	}
+	name, ok := n.answer(topic)
+	if !ok || len(name) > maxTopic {
+		l.count(&l.counts.unanswerable, "response topic carried as it is: no rule brings back what is published there", "topic", brief(topic))
+		return topic
+	}
+	return name
+}
+
+// hop counts this bridge among those that a message has passed. The list is made in
+// spare, which it returns to be used again.
+func (l *link) hop(user, spare []codec.UserProperty, passed int) (list, kept []codec.UserProperty) {
+	if l.cfg.MaxHops == 0 {
+		return user, spare
+	}
+	list = appendHops(spare[:0], user, passed+1)
+	return list, list
 }
 
 // answerUp answers a message in place of the upstream.

@@ -148,6 +148,9 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	}
 	if !up.sessionPresent {
 		b.subscribed, b.stale = false, true
+		if b.echoes != nil {
+			b.echoes.forget()
+		}
 	}
 	if !b.subscribed {
 		up.wire.send(b.subscribe(up))

@@ -196,11 +196,7 @@ func (c *checker) bridges(s *settings) {
 		if len(b.Up)+len(b.Down) == 0 {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
-		for _, rule := range b.Up {
-			if _, _, shared := codec.SplitShare([]byte(rule.Filter)); shared {
-				c.add("UP", "%s: $share is for topics that come down", rule.Filter)
-			}
-		}
+		c.between("MAX_HOPS", size(b.MaxHops), 0, bridge.MaxMaxHops)
 		if b.Password != "" && b.Username == "" {
 			c.add("PASSWORD", "set, but %sUSERNAME is not", c.prefix)
 		}
@@ -218,6 +214,19 @@ func (c *checker) bridges(s *settings) {
 				c.add(p.name, "%q holds + or #, which a topic can not", p.text)
 			}
 		}
+	}
+	c.topics(s)
+}
+
+// topics checks the rules of all bridges together: messages may go round through several.
+func (c *checker) topics(s *settings) {
+	var all []bridge.Config
+	for i := range s.Bridges {
+		all = append(all, s.Bridges[i].config(s, nil, nil))
+	}
+	for _, f := range bridge.CheckTopics(all) {
+		c := checker{wrong: c.wrong, before: c.before, prefix: bridgeVariable(s.Bridges[f.Bridge].number, "")}
+		c.add(strings.ToUpper(f.Way), "%s", f.Text)
 	}
 }
 

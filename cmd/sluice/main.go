@@ -43,6 +43,7 @@ var verbs = []struct {
 	{"sub", (*command).sub},
 	{"bench", (*command).bench},
 	{"config", (*command).config},
+	{"topics", (*command).topics},
 	{"passwd", (*command).passwd},
 	{"version", (*command).version},
 }

@@ -160,6 +160,7 @@ func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *sl
 		Down:          b.Down,
 		UpPrefix:      b.UpPrefix,
 		DownPrefix:    b.DownPrefix,
+		MaxHops:       b.MaxHops,
 		KeepAlive:     b.KeepAlive.Duration,
 		AutoKeepAlive: b.KeepAlive.auto,
 		AckTimeout:    b.AckTimeout,

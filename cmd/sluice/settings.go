@@ -76,10 +76,11 @@ type bridgeSettings struct {
 	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username    string        `env:"USERNAME" about:"User name at the upstream"`
 	Password    secret        `env:"PASSWORD" about:"Password at the upstream"`
-	Up          rules         `env:"UP" about:"Topics to send up: topic filters with commas between them, each with a space and the highest QoS (2 if left out), such as plant/# 1,alarms/+"`
+	Up          rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, and retain=on or retain=off; all but the filter may be left out: alarms/#,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
 	Down        rules         `env:"DOWN" about:"Topics to bring down, as in UP"`
-	UpPrefix    string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/"`
-	DownPrefix  string        `env:"DOWN_PREFIX" about:"Put before topics on the way down"`
+	UpPrefix    string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/, where the rule has no ->"`
+	DownPrefix  string        `env:"DOWN_PREFIX" about:"Put before topics on the way down, where the rule has no ->"`
+	MaxHops     int           `env:"MAX_HOPS" envDefault:"4" about:"How many bridges a message may have passed before this one, 1 to 255. They are counted in its user property sluice-hops, which MQTT 5 carries; 0 neither counts nor looks"`
 	KeepAlive   keepAlive     `env:"KEEPALIVE" envDefault:"60s" about:"Longest silence before the upstream is asked whether it is there, 1s to 65535s; or auto: as long as the line is found to survive, beginning with 60s (auto:20s: with 20s)"`
 	AckTimeout  time.Duration `env:"ACK_TIMEOUT" envDefault:"30s" about:"How long the upstream may owe an answer and say nothing else, 1s to 1h, before the line is taken for dead"`
 	Extensions  bridge.Marker `env:"EXTENSIONS" envDefault:"off" about:"How to ask an upstream of MQTT 3.1.1 for the keep-alive that it wants: off, listener (it says so unasked), flag, username or clientid; MQTT 5 needs none"`

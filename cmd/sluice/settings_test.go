@@ -107,7 +107,7 @@ func TestValues(t *testing.T) {
 		"SLUICE_LOG_LEVEL":              "debug",
 		"SLUICE_LOG_FORMAT":             "", // as if not set
 		"SLUICE_BRIDGE_0_URL":           "wss://cloud.example/mqtt",
-		"SLUICE_BRIDGE_0_UP":            "plant/# 1, alarms/+,a b/c 0",
+		"SLUICE_BRIDGE_0_UP":            "plant/# 1, alarms/+,a b/c 0, s/+ 1 -> t/$1 retain=off",
 		"SLUICE_BRIDGE_1_URL":           "mqtt://other.example",
 		"SLUICE_BRIDGE_1_NAME":          "other",
 		"SLUICE_BRIDGE_1_DOWN":          "$share/g/commands/#",
@@ -131,7 +131,9 @@ func TestValues(t *testing.T) {
 		{s.LogFormat, logFormat("text")},
 		{len(s.Bridges), 2},
 		{s.Bridges[0].Name, "0"},
-		{s.Bridges[0].Up, rules{{Filter: "plant/#", QoS: 1}, {Filter: "alarms/+", QoS: 2}, {Filter: "a b/c", QoS: 0}}},
+		{s.Bridges[0].Up, rules{{Filter: "plant/#", QoS: 1}, {Filter: "alarms/+", QoS: 2}, {Filter: "a b/c", QoS: 0}, {Filter: "s/+", QoS: 1, To: "t/$1", Retain: bridge.RetainOff}}},
+		{s.Bridges[0].Up.String(), "plant/# 1,alarms/+ 2,a b/c 0,s/+ 1 -> t/$1 retain=off"},
+		{s.Bridges[0].MaxHops, 4},
 		{s.Bridges[0].tls != nil, true},
 		{s.Bridges[1].Name, "other"},
 		{s.Bridges[1].Down, rules{{Filter: "$share/g/commands/#", QoS: 2}}},
@@ -295,6 +297,31 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_0_EXTENSIONS: username, but there is no SLUICE_BRIDGE_0_USERNAME to mark",
 				`SLUICE_BRIDGE_1_EXTENSIONS: "yes" is none of off, listener, flag, username, clientid`,
 			},
+		},
+		"topics": {
+			map[string]string{
+				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "s/# 1,s/+/x", "SLUICE_BRIDGE_0_MAX_HOPS": "256",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a", "SLUICE_BRIDGE_1_UP": "s/+ -> t/$2", "SLUICE_BRIDGE_1_DOWN": "u/+ -> v",
+				"SLUICE_BRIDGE_2_URL": "mqtt://a", "SLUICE_BRIDGE_2_UP": "s/+/t -> t//u", "SLUICE_BRIDGE_2_DOWN": "u retain=yes",
+			},
+			[]string{
+				"SLUICE_BRIDGE_0_UP: s/+/x never gets its turn, since s/# before it matches all that it does: write it in front",
+				"SLUICE_BRIDGE_0_MAX_HOPS: 256 is more than 255",
+				"SLUICE_BRIDGE_1_UP: s/+ -> t/$2: there is no $2, the filter has 1 wildcard",
+				`SLUICE_BRIDGE_2_DOWN: "u retain=yes" ends in retain=yes: write retain=on or retain=off`,
+				"SLUICE_BRIDGE_2_UP: s/+/t -> t//u has an empty level: if a shell took $1 out of it, write the setting between single quotes",
+			},
+		},
+		"no way back": {
+			map[string]string{"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "s", "SLUICE_BRIDGE_0_DOWN": "u/+ -> v"},
+			[]string{"SLUICE_BRIDGE_0_DOWN: u/+ -> v leaves out $1, so a response topic has no way back through it: use each wildcard"},
+		},
+		"round and round": {
+			map[string]string{
+				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_NAME": "first", "SLUICE_BRIDGE_0_UP": "s/#", "SLUICE_BRIDGE_0_DOWN": "t/#",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a:1883", "SLUICE_BRIDGE_1_NAME": "second", "SLUICE_BRIDGE_1_UP": "#",
+			},
+			[]string{`SLUICE_BRIDGE_0_DOWN: t/# comes down to where bridge "second" sends it up again, round and round`},
 		},
 		"secrets": {
 			map[string]string{

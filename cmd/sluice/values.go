@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"sluice/bridge"
-	"sluice/codec"
 	"sluice/gateway"
 )
 
@@ -204,7 +202,7 @@ type rules []bridge.Rule
 func (r *rules) UnmarshalText(text []byte) error {
 	*r = nil
 	for part := range strings.SplitSeq(string(text), ",") {
-		rule, err := parseRule(strings.TrimSpace(part))
+		rule, err := bridge.ParseRule(strings.TrimSpace(part))
 		if err != nil {
 			return err
 		}
@@ -213,30 +211,10 @@ func (r *rules) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parseRule reads "filter" or "filter qos".
-func parseRule(text string) (bridge.Rule, error) {
-	r := bridge.Rule{Filter: text, QoS: 2}
-	if i := strings.LastIndexByte(text, ' '); i >= 0 {
-		if qos, err := strconv.ParseUint(text[i+1:], 10, 64); err == nil {
-			if qos > 2 {
-				return r, fmt.Errorf("%q asks for QoS %d: a quality of service is 0, 1 or 2", text, qos)
-			}
-			r = bridge.Rule{Filter: strings.TrimSpace(text[:i]), QoS: byte(qos)}
-		}
-	}
-	if r.Filter == "" {
-		return r, errors.New("a topic filter is missing, or there is a comma too many")
-	}
-	if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
-		return r, fmt.Errorf("%q is not a topic filter: %s", r.Filter, err.Text)
-	}
-	return r, nil
-}
-
 func (r rules) String() string {
 	var s []string
 	for _, rule := range r {
-		s = append(s, fmt.Sprintf("%s %d", rule.Filter, rule.QoS))
+		s = append(s, rule.String())
 	}
 	return strings.Join(s, ",")
 }

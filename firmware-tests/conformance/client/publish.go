@@ -62,8 +62,8 @@ func topicNamesAreNames(t *suite.T) {
 	c.WantPublish(prefix+"up/1", "b")
 }
 
-// propertiesOfMessages: they go through the bridge, both ways, as they are, and no
-// subscription identifier goes up.
+// propertiesOfMessages: they go through the bridge, both ways, as they are, with its
+// count of hops behind, and no subscription identifier goes up.
 func propertiesOfMessages(t *suite.T) {
 	props := wire.Bytes(wire.PayloadFormat, byte(1), wire.ContentType, wire.Str("text"), wire.ResponseTopic, wire.Str("answers/1"),
 		wire.CorrelationData, wire.Str("\xff\x00"), wire.UserProperty, wire.Str("k"), wire.Str("1"), wire.UserProperty, wire.Str("k"), wire.Str("2"))
@@ -73,7 +73,7 @@ func propertiesOfMessages(t *suite.T) {
 		correlation, _ := p.Props.Get(wire.CorrelationData)
 		users := p.Props.All(wire.UserProperty)
 		if p.Props.Int(wire.PayloadFormat, 0) != 1 || content.Text != "text" || response.Text != "answers/1" || correlation.Text != "\xff\x00" ||
-			len(users) != 2 || users[0].Text != "k" || users[0].Text2 != "1" || users[1].Text2 != "2" {
+			len(users) != 3 || users[0].Text != "k" || users[0].Text2 != "1" || users[1].Text2 != "2" || users[2].Text != "sluice-hops" {
 			t.Fatalf("%v, want the properties % x", p, props)
 		}
 	}

@@ -1,0 +1,265 @@
+package bridge
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"sluice/codec"
+)
+
+// A Rule says which messages a bridge carries one way, and what they are there. Of
+// several rules the first whose filter matches a topic counts.
+type Rule struct {
+	Filter string // in Down, may be shared: $share/group/filter
+	QoS    byte   // 0, 1, 2: the highest; what is lower stays so
+	Retain Retain
+
+	// To is the topic on the other side, where a level $1 is what the first wildcard
+	// of Filter matched, $2 the second; one for # comes last and may be several
+	// levels, or none. Empty: the prefix and the topic.
+	To string
+}
+
+// Retain says what a rule does with RETAIN.
+type Retain byte
+
+const (
+	RetainAsPublished Retain = iota
+	RetainOff
+	RetainOn
+)
+
+// apply returns RETAIN of a message as the rule wants it.
+func (r Retain) apply(retain bool) bool {
+	return r == RetainOn || r == RetainAsPublished && retain
+}
+
+var retains = []string{RetainAsPublished: "", RetainOff: " retain=off", RetainOn: " retain=on"}
+
+// String is the rule as ParseRule reads it.
+func (r Rule) String() string {
+	s := fmt.Sprintf("%s %d", r.Filter, r.QoS)
+	if r.To != "" {
+		s += arrow + r.To
+	}
+	return s + retains[r.Retain]
+}
+
+const arrow = " -> "
+
+// ParseRule reads a rule: a topic filter, and what else it says, in this order.
+//
+//	plant/#                                      at QoS 2, under the prefix
+//	plant/# 1                                    at most at QoS 1
+//	sensors/+/temp 1 -> site7/$1/t               renamed
+//	sensors/+/temp 1 -> site7/$1/t retain=off    without RETAIN, or with: retain=on
+func ParseRule(text string) (Rule, error) {
+	r := Rule{QoS: 2}
+	left := text
+	if i := strings.LastIndex(left, " retain="); i >= 0 {
+		option := left[i+len(" retain="):]
+		switch option {
+		case "on":
+			r.Retain = RetainOn
+		case "off":
+			r.Retain = RetainOff
+		default:
+			return r, fmt.Errorf("%q ends in retain=%s: write retain=on or retain=off", text, option)
+		}
+		left = left[:i]
+	}
+	left, to, renamed := strings.Cut(left, arrow)
+	if left, r.To = strings.TrimSpace(left), strings.TrimSpace(to); renamed && r.To == "" {
+		return r, fmt.Errorf("%q lacks the topic behind ->", text)
+	}
+	if i := strings.LastIndexByte(r.To, ' '); i >= 0 && len(r.To) == i+2 && r.To[i+1] >= '0' && r.To[i+1] <= '2' {
+		return r, fmt.Errorf("%q: the quality of service goes before ->, as in %s %s -> %s", text, left, r.To[i+1:], r.To[:i])
+	}
+	r.Filter = left
+	if i := strings.LastIndexByte(left, ' '); i >= 0 {
+		if qos, err := strconv.ParseUint(left[i+1:], 10, 64); err == nil {
+			if qos > 2 {
+				return r, fmt.Errorf("%q asks for QoS %d: a quality of service is 0, 1 or 2", text, qos)
+			}
+			r.Filter, r.QoS = strings.TrimSpace(left[:i]), byte(qos)
+		}
+	}
+	if r.Filter == "" {
+		return r, errors.New("a topic filter is missing, or there is a comma too many")
+	}
+	if err := r.check(); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// check says what is wrong with a rule by itself.
+func (r Rule) check() error {
+	if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
+		return fmt.Errorf("%q is not a topic filter: %s", r.Filter, err.Text)
+	}
+	if r.QoS > 2 {
+		return fmt.Errorf("%s asks for QoS %d: a quality of service is 0, 1 or 2", r.Filter, r.QoS)
+	}
+	if r.Retain > RetainOn {
+		return fmt.Errorf("%s: there is no Retain %d", r.Filter, r.Retain)
+	}
+	if r.To == "" {
+		return nil
+	}
+	if err := codec.ValidTopic([]byte(r.To)); err != nil {
+		return fmt.Errorf("%s%s%s: behind -> is no topic: %s", r.Filter, arrow, r.To, err.Text)
+	}
+	wildcards, many := wildcardsOf(r.filter())
+	levels, hasEmpty := parseLevels(r.To), strings.Contains(r.Filter+"/", "//") || r.Filter[0] == '/'
+	for i, l := range levels {
+		switch {
+		case l.capture > wildcards:
+			return fmt.Errorf("%s%s%s: there is no $%d, the filter has %s", r.Filter, arrow, r.To, l.capture, plural(wildcards, "wildcard"))
+		case many && l.capture == wildcards && i != len(levels)-1:
+			return fmt.Errorf("%s%s%s: $%d is what # matched, any number of levels: write it at the end", r.Filter, arrow, r.To, l.capture)
+		case l.capture == 0 && len(l.text) == 0 && wildcards > 0 && !hasEmpty:
+			return fmt.Errorf("%s%s%s has an empty level: if a shell took $1 out of it, write the setting between single quotes", r.Filter, arrow, r.To)
+		}
+	}
+	return nil
+}
+
+func plural(n int, what string) string {
+	switch n {
+	case 0:
+		return "no " + what
+	case 1:
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// filter is what topics are matched with.
+func (r Rule) filter() []byte {
+	_, inner, _ := codec.SplitShare([]byte(r.Filter))
+	return inner
+}
+
+// wildcardsOf counts the wildcards of a filter; many: the last is #.
+func wildcardsOf(filter []byte) (n int, many bool) {
+	n = bytes.Count(filter, []byte("+"))
+	if many = len(filter) > 0 && filter[len(filter)-1] == '#'; many {
+		n++
+	}
+	return n, many
+}
+
+// unused is the first wildcard of the filter that To leaves out, 0 if none: then a
+// topic on the other side has no one name here.
+func (r Rule) unused() int {
+	if r.To == "" {
+		return 0
+	}
+	wildcards, _ := wildcardsOf(r.filter())
+	used := make([]bool, wildcards+1)
+	for _, l := range parseLevels(r.To) {
+		used[min(l.capture, wildcards)] = true
+	}
+	for n := 1; n <= wildcards; n++ {
+		if !used[n] {
+			return n
+		}
+	}
+	return 0
+}
+
+// A level of the topic behind ->: text, or what a wildcard of the filter matched.
+type level struct {
+	text    []byte
+	capture int // which wildcard, from 1; 0: text
+}
+
+func parseLevels(to string) (levels []level) {
+	for part := range strings.SplitSeq(to, "/") {
+		l := level{text: []byte(part)}
+		if number, ok := strings.CutPrefix(part, "$"); ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			l.capture = 1 << 16 // more than any filter has
+			if n, err := strconv.Atoi(number); err == nil && n > 0 {
+				l.capture = min(n, l.capture)
+			}
+		}
+		levels = append(levels, l)
+	}
+	return levels
+}
+
+// output is a filter for the topics that the rule makes.
+func (r Rule) output(prefix string) []byte {
+	if r.To == "" {
+		return append([]byte(prefix), r.filter()...)
+	}
+	wildcards, many := wildcardsOf(r.filter())
+	var out []byte
+	for i, l := range parseLevels(r.To) {
+		if i > 0 {
+			out = append(out, '/')
+		}
+		switch {
+		case l.capture == 0:
+			out = append(out, l.text...)
+		case many && l.capture == wildcards:
+			out = append(out, '#')
+		default:
+			out = append(out, '+')
+		}
+	}
+	return out
+}
+
+// covers reports whether filter f matches every topic that g does.
+func covers(f, g []byte) bool {
+	if g[0] == '$' && (f[0] == '+' || f[0] == '#') { // [MQTT-4.7.2-1]
+		return false
+	}
+	for {
+		a, restF, moreF := bytes.Cut(f, slash)
+		b, restG, moreG := bytes.Cut(g, slash)
+		switch {
+		case string(a) == "#":
+			return true
+		case string(b) == "#", string(a) != "+" && !bytes.Equal(a, b):
+			return false
+		case !moreG:
+			return !moreF || string(restF) == "#"
+		case !moreF:
+			return false
+		}
+		f, g = restF, restG
+	}
+}
+
+// overlap reports whether there may be a topic that both filters match. A level that
+// ends in a wildcard, as a prefix without a slash makes them, counts as the wildcard.
+func overlap(f, g []byte) bool {
+	if g[0] == '$' && (f[0] == '+' || f[0] == '#') || f[0] == '$' && (g[0] == '+' || g[0] == '#') {
+		return false
+	}
+	for {
+		a, restF, moreF := bytes.Cut(f, slash)
+		b, restG, moreG := bytes.Cut(g, slash)
+		switch {
+		case bytes.HasSuffix(a, []byte("#")), bytes.HasSuffix(b, []byte("#")):
+			return true
+		case !bytes.HasSuffix(a, []byte("+")) && !bytes.HasSuffix(b, []byte("+")) && !bytes.Equal(a, b):
+			return false
+		case !moreF && !moreG:
+			return true
+		case !moreF:
+			return string(restG) == "#"
+		case !moreG:
+			return string(restF) == "#"
+		}
+		f, g = restF, restG
+	}
+}
+
+var slash = []byte("/")

@@ -1,0 +1,90 @@
+package bridge
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseRule(t *testing.T) {
+	for text, want := range map[string]Rule{
+		"plant/#":                              {Filter: "plant/#", QoS: 2},
+		"plant/# 1":                            {Filter: "plant/#", QoS: 1},
+		"a b/c 0":                              {Filter: "a b/c", QoS: 0},
+		"a b":                                  {Filter: "a b", QoS: 2},
+		"sensors/+/temp -> site7/$1/t":         {Filter: "sensors/+/temp", QoS: 2, To: "site7/$1/t"},
+		"sensors/+/temp 1 -> site7/$1/t":       {Filter: "sensors/+/temp", QoS: 1, To: "site7/$1/t"},
+		"s/+/#  0  ->  $2 of/$1/$2 retain=off": {Filter: "s/+/#", QoS: 0, To: "$2 of/$1/$2", Retain: RetainOff},
+		"s/# retain=on":                        {Filter: "s/#", QoS: 2, Retain: RetainOn},
+		"s 1 retain=off":                       {Filter: "s", QoS: 1, Retain: RetainOff},
+		"$share/g/jobs/+ 1 -> jobs/$1":         {Filter: "$share/g/jobs/+", QoS: 1, To: "jobs/$1"},
+		"s/+/update 1 -> $aws/things/$1/shadow/up": {Filter: "s/+/update", QoS: 1, To: "$aws/things/$1/shadow/up"},
+	} {
+		got, err := ParseRule(text)
+		if err != nil || got != want {
+			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
+		}
+		if again, err := ParseRule(got.String()); err != nil || again != got {
+			t.Errorf("%q is written %q and read %+v, %v", text, got, again, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                            "a topic filter is missing",
+		" -> b":                       "a topic filter is missing",
+		"a 3":                         "a quality of service is 0, 1 or 2",
+		"a/#/b":                       "is not a topic filter",
+		"a -> ":                       "lacks the topic behind ->",
+		"a/+ -> b/$1 1":               "the quality of service goes before ->, as in a/+ 1 -> b/$1",
+		"a -> b retain=maybe":         "write retain=on or retain=off",
+		"a/+ -> b/+":                  "behind -> is no topic: wildcard",
+		"a/+ -> b/$2":                 "there is no $2, the filter has 1 wildcard",
+		"a -> b/$1":                   "there is no $1, the filter has no wildcard",
+		"a/+ -> b/$0":                 "the filter has 1 wildcard",
+		"a/+ -> b/$99999999999999999": "the filter has 1 wildcard",
+		"a/# -> $1/b":                 "$1 is what # matched, any number of levels: write it at the end",
+		"a/+/c -> b//c":               "if a shell took $1 out of it, write the setting between single quotes",
+	} {
+		if r, err := ParseRule(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is %+v, %v; want an error with %q", text, r, err, want)
+		}
+	}
+}
+
+func TestCoversAndOverlap(t *testing.T) {
+	for _, c := range []struct {
+		f, g            string
+		covers, overlap bool
+	}{
+		{"a", "a", true, true},
+		{"a", "b", false, false},
+		{"#", "a/b", true, true},
+		{"#", "$SYS/a", false, false},
+		{"+/a", "$SYS/a", false, false},
+		{"$SYS/#", "$SYS/+/a", true, true},
+		{"a/#", "a", true, true},
+		{"a", "a/#", false, true},
+		{"a/+", "a/#", false, true},
+		{"a/#", "a/+/b", true, true},
+		{"a/+/b", "a/#", false, true},
+		{"+/b", "a/+", false, true},
+		{"+/b", "a/c", false, false},
+		{"a/+", "a/b/c", false, false},
+		{"a/b/c", "a/+", false, false},
+		{"a/b/#", "a/+", false, true},
+		{"a/b/c/#", "a/+", false, false},
+		{"a/", "a/+", false, true},
+		{"a/+", "a/", true, true},
+		{"+", "a/#", false, true},
+	} {
+		if got := covers([]byte(c.f), []byte(c.g)); got != c.covers {
+			t.Errorf("%s covers %s: %v", c.f, c.g, got)
+		}
+		for _, pair := range [][2]string{{c.f, c.g}, {c.g, c.f}} {
+			if got := overlap([]byte(pair[0]), []byte(pair[1])); got != c.overlap {
+				t.Errorf("%s and %s overlap: %v", pair[0], pair[1], got)
+			}
+		}
+	}
+	if !overlap([]byte("site+/a"), []byte("site7/a")) || !overlap([]byte("site#"), []byte("site7/a/b")) {
+		t.Error("a prefix without a slash hides topics")
+	}
+}
