@@ -29,3 +29,12 @@ func (m *Publish) decode(f *fields) {
 		TopicID: f.uint16(), MessageID: f.uint16(), Data: f.rest(),
 	}
 }
+
+// SetDup sets DUP in a whole PUBLISH that Append made: it is sent again.
+func SetDup(publish []byte) {
+	flags := 2
+	if publish[0] == 1 { // the long form
+		flags = 4
+	}
+	publish[flags] |= byte(flagDup)
+}
