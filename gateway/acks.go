@@ -81,8 +81,8 @@ func (a *ack) ready(committed uint64) bool {
 // acknowledge sends a, or puts it behind those that wait.
 func (c *conn) acknowledge(a ack) {
 	if len(c.acks) == 0 && a.ready(c.srv.committed) {
-		c.tc.End(c.appendAck(c.tc.Begin(), &a))
-		a.ticket.leave()
+		one := [1]ack{a}
+		c.sendAcks(one[:])
 		return
 	}
 	c.acks = append(c.acks, a)
@@ -92,7 +92,9 @@ func (c *conn) acknowledge(a ack) {
 	}
 	if len(c.acks) >= 4*int(c.srv.cfg.MaxInflight) && !c.paused {
 		c.paused = true // a 3.1.1 client knows no Receive Maximum
-		c.tc.Pause()
+		if c.dev == nil {
+			c.tc.Pause()
+		}
 	}
 }
 
@@ -103,12 +105,7 @@ func (c *conn) releaseAcks() {
 		n++
 	}
 	if n > 0 {
-		b := c.tc.Begin()
-		for i := range c.acks[:n] {
-			b = c.appendAck(b, &c.acks[i])
-			c.acks[i].ticket.leave()
-		}
-		c.tc.End(b)
+		c.sendAcks(c.acks[:n])
 		rest := copy(c.acks, c.acks[n:])
 		clear(c.acks[rest:])
 		c.acks = c.acks[:rest]
@@ -125,6 +122,20 @@ func (c *conn) releaseAcks() {
 		c.waits = true
 		c.srv.waiting = append(c.srv.waiting, c)
 	}
+}
+
+// sendAcks sends acknowledgements whose time has come.
+func (c *conn) sendAcks(acks []ack) {
+	if c.dev != nil {
+		c.dev.sendAcks(acks)
+		return
+	}
+	b := c.tc.Begin()
+	for i := range acks {
+		b = c.appendAck(b, &acks[i])
+		acks[i].ticket.leave()
+	}
+	c.tc.End(b)
 }
 
 // appendAck encodes a, and returns the publisher's quota where a ends a delivery.

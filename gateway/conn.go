@@ -23,11 +23,13 @@ const (
 // maxConnect bounds CONNECT, in bytes: what those may leave with us whom we do not know.
 const maxConnect = 128 << 10
 
-// conn is a Network Connection: it dies with its socket. Guarded by Server.mu.
+// conn is a Network Connection, which dies with its socket, or an MQTT-SN device that is
+// here. Guarded by Server.mu.
 type conn struct {
-	// Set once by Open.
+	// Set once. One of tc and dev is nil.
 	srv *Server
 	tc  *transport.Conn
+	dev *device
 
 	// Set by CONNECT.
 	session    *session
@@ -38,6 +40,7 @@ type conn struct {
 	noProblem  bool          // the client wants no reason strings but where they are always allowed
 	trusted    bool          // the other end is a part of this program
 	enhanced   bool          // authenticates by AUTH
+	inflight   int32         // of receiveMax, what the client has not ended: sent here, or waiting for PUBCOMP since before
 	keepAlive  time.Duration // silence after which the client is taken for dead; 0: never
 
 	state    connState
@@ -53,7 +56,6 @@ type conn struct {
 	will     *will
 	aliases  *aliases
 	taken    uint64 // messages received
-	inflight int    // of receiveMax, what the client has not ended: sent here, or waiting for PUBCOMP since before
 }
 
 // maxTurn is how many packets of a connection are handled before the others have their
@@ -197,6 +199,11 @@ func (c *conn) close(code codec.ReasonCode, text string) {
 		return
 	}
 	c.srv.ended(code)
+	if c.dev != nil {
+		c.dev.dismiss()
+		c.end(text)
+		return
+	}
 	if c.state == connected && c.version == codec.V5 {
 		p := codec.Disconnect{Code: code, ReasonString: []byte(text)}
 		b := c.tc.Begin()
@@ -219,20 +226,33 @@ func (c *conn) end(why string) {
 		return
 	}
 	was := c.state
+	remote, wire := c.remote()
 	c.state = closed
 	s.stopTimer(&c.timer)
 	delete(s.conns, c)
 	delete(s.unfinished, c)
 	c.caughtUp()
 	c.acks, c.exchange = nil, nil
-	c.tc.Close()
+	if c.dev != nil {
+		c.dev.ended()
+	} else {
+		c.tc.Close()
+	}
 	if was != connected {
-		s.log.Info("connection refused", "remote", c.tc.Remote(), "wire", c.tc.Wire(), "why", why)
+		s.log.Info("connection refused", "remote", remote, "wire", wire, "why", why)
 		return
 	}
 	s.stats.Connected--
-	s.log.Info("client gone", "client", c.session.id, "remote", c.tc.Remote(), "why", why, "received", c.taken)
+	s.log.Info("client gone", "client", c.session.id, "remote", remote, "why", why, "received", c.taken)
 	c.session.detach(c)
+}
+
+// remote says where the client is and how its bytes come, for the log.
+func (c *conn) remote() (addr, wire string) {
+	if c.dev != nil {
+		return c.dev.remote(), c.dev.wire()
+	}
+	return c.tc.Remote(), c.tc.Wire()
 }
 
 // expire is called when the connection's deadline may have come.
@@ -267,14 +287,24 @@ func (c *conn) deafen() {
 func (c *conn) listen() {
 	if !c.paused && !c.deaf {
 		c.heard = c.srv.now // it could not be heard meanwhile
-		c.tc.Resume()
+		if c.dev == nil {
+			c.tc.Resume()
+		}
 	}
+}
+
+// pending is how many bytes of output the client has not taken. Datagrams do not wait.
+func (c *conn) pending() int {
+	if c.dev != nil {
+		return 0
+	}
+	return c.tc.Pending()
 }
 
 // behind says whether the client has left so much of its output unread that it gets no
 // more that may be dropped, and is asked for no more: its share of what slow clients may.
 func (c *conn) behind() bool {
-	return c.tc.Pending() > transport.HighWater && c.beyondShare()
+	return c.pending() > transport.HighWater && c.beyondShare()
 }
 
 func (c *conn) beyondShare() bool {

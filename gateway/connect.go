@@ -107,6 +107,11 @@ func cloneConnect(p *codec.Connect) *codec.Connect {
 // nothing as large as CONNACK.
 func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 	c.srv.ended(code)
+	if c.dev != nil {
+		c.dev.connack(code)
+		c.end(text)
+		return
+	}
 	p := codec.Connack{Code: code, MaximumQoS: 2}
 	if c.version >= codec.V5 && !c.tooLarge(128) {
 		p.ReasonString = []byte(text)
@@ -161,13 +166,25 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	}
 	to, present := s.resume(id, p.CleanStart || foreign, expiry)
 	c.setWill(p.Will)
+	if c.dev != nil {
+		c.dev.settle(to)
+	}
 	to.attach(c)
 	to.endForbidden()
-	c.setKeepAlive(p.KeepAlive, &welcome)
-	s.log.Info("client here", "client", id, "user", c.user, "remote", c.tc.Remote(), "wire", c.tc.Wire(),
+	if c.dev != nil {
+		c.dev.setKeepAlive(p.KeepAlive)
+	} else {
+		c.setKeepAlive(p.KeepAlive, &welcome)
+	}
+	remote, wire := c.remote()
+	s.log.Info("client here", "client", id, "user", c.user, "remote", remote, "wire", wire,
 		"version", c.version, "resumed", present, "waiting", to.queue.Len())
-	welcome.SessionPresent = present && c.version != codec.V31
-	c.tc.End(welcome.Append(c.tc.Begin(), c.version))
+	if c.dev != nil {
+		c.dev.connack(codec.Success)
+	} else {
+		welcome.SessionPresent = present && c.version != codec.V31
+		c.tc.End(welcome.Append(c.tc.Begin(), c.version))
+	}
 	to.pump()
 }
 

@@ -124,8 +124,8 @@ func (w *window) skip(seq uint64) {
 // open says whether the next message may be sent now.
 func (to *session) open() bool {
 	c := to.conn
-	return c != nil && to.came <= to.srv.committed && c.inflight < int(c.receiveMax) && // [MQTT-3.3.4-9]
-		to.window.sent-to.window.first < maxSpan && c.tc.Pending() <= transport.HighWater
+	return c != nil && to.came <= to.srv.committed && c.inflight < int32(c.receiveMax) && // [MQTT-3.3.4-9]
+		to.window.sent-to.window.first < maxSpan && c.pending() <= transport.HighWater && (c.dev == nil || c.dev.open(to.window.sent))
 }
 
 // deliver hands a message to a session as it wants it.
@@ -213,6 +213,9 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 // packets of that size.
 func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 	s := c.srv
+	if c.dev != nil {
+		return c.dev.deliver(out)
+	}
 	if out.HasMessageExpiry {
 		out.MessageExpiry = uint32(max(expires-s.now, 0) / time.Second) // [MQTT-3.3.2-6]
 	}
@@ -250,7 +253,7 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 // the oldest message in flight, in the original order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
 func (to *session) pump() {
 	w := &to.window
-	for to.conn != nil && w.sent < to.queue.Next() {
+	for to.conn != nil && w.sent < to.queue.Next() && (to.conn.dev == nil || to.conn.dev.open(w.sent)) {
 		seq := w.sent
 		switch w.phaseOf(seq) {
 		case released: // its PUBCOMP returns what it takes here: the client counts it still

@@ -589,11 +589,26 @@ func audit(s *Server) error {
 	}
 	add(&s.saver)
 	add(&s.reporter)
-	here, subs, members := 0, 0, 0
+	add(&s.advertiser)
+	for key, d := range s.devices {
+		_, listed := s.conns[&d.conn]
+		want(listed && d.at.deviceKey == key, "%v: a device that is not there", key.addr)
+	}
+	unsettled, here, subs, members := 0, 0, 0, 0
 	for c := range s.conns {
 		add(&c.timer)
 		want(c.state != closed, "a closed connection is listed")
-		want(c.state == connected || c.timer.index != 0, "nothing ends a connection whose client is not known")
+		if d := c.dev; d != nil {
+			add(&d.request.timer)
+			want((d.request.kind == none) == (d.request.timer.index == 0), "%s: request %d and its clock", d.remote(), d.request.kind)
+			want((d.state == connecting) == (c.state == fresh), "%s: device %d, connection %d", d.remote(), d.state, c.state)
+			if d.state == connecting {
+				want(d.request.kind != none, "nothing ends a device that does not tell its Will")
+				unsettled++
+			}
+		} else {
+			want(c.state == connected || c.timer.index != 0, "nothing ends a connection whose client is not known")
+		}
 		if c.state != connected {
 			continue
 		}
@@ -608,7 +623,7 @@ func audit(s *Server) error {
 				inflight++
 			}
 		}
-		want(c.inflight == inflight, "%q: %d counted in flight, are %d", to.id, c.inflight, inflight)
+		want(int(c.inflight) == inflight, "%q: %d counted in flight, are %d", to.id, c.inflight, inflight)
 	}
 	for id, to := range s.sessions {
 		add(&to.timer)
@@ -635,6 +650,7 @@ func audit(s *Server) error {
 			want(!sub.session.ended, "%q: member whose session is over", filter)
 		}
 	}
+	want(unsettled == s.connecting, "%d devices counted as connecting, are %d", s.connecting, unsettled)
 	want(members == 0, "%d more members of groups than groups have", members)
 	want(s.stats.Connected == int64(here), "%d counted connected, are %d", s.stats.Connected, here)
 	want(s.stats.Sessions == int64(len(s.sessions)), "%d sessions counted, are %d", s.stats.Sessions, len(s.sessions))

@@ -42,6 +42,15 @@ func (s *Server) load() error {
 	each("w", func(to *session, _, value string) bool { return to.loadWindow(value) })
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
+	devices := make(map[*session]*device)
+	each("n", func(to *session, _, value string) bool {
+		d, ok := to.loadDevice(value)
+		if d != nil {
+			devices[to] = d
+		}
+		return ok
+	})
+	each("t", func(to *session, id, name string) bool { return to.loadTopicID(id, name) })
 	s.db.Ascend(retainedPrefix, func(key, value string) bool {
 		if _, err := s.decodeRecord([]byte(value)); err != nil {
 			skip(key)
@@ -63,8 +72,13 @@ func (s *Server) load() error {
 			to.presume()
 		}
 	}
+	for to, d := range devices {
+		d.restore(to)
+	}
 	for to, gone := range away { // which may send wills to the others
-		to.wake(gone)
+		if devices[to] == nil {
+			to.wake(gone)
+		}
 	}
 	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
 	return nil
@@ -89,6 +103,9 @@ func (to *session) wake(gone bool) {
 func (to *session) presume() {
 	w := &to.window
 	room := int(to.srv.cfg.MaxInflight)
+	if to.device != nil {
+		room = 1 // as a device takes one at a time
+	}
 	for seq := w.first; room > 0 && seq < min(to.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
 		if f.phase == done {

@@ -243,6 +243,7 @@ func (to *session) forget() {
 	if !to.stored {
 		return
 	}
+	to.forgetDevice()
 	db := to.srv.db
 	for _, kind := range []byte{'s', 'w', 'i'} {
 		db.Delete(to.diskKey(kind), store.Soon)

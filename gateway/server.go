@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/codec/sn"
 	"sluice/gateway/access"
 	"sluice/gateway/topic"
 	"sluice/gateway/transport"
@@ -37,6 +38,7 @@ type Config struct {
 	MaxKeepAlive     time.Duration // 0: the client's choice; else MQTT 5 clients are told this at most
 	MaxSessionExpiry time.Duration // 0: the client's choice, up to never
 	ConnectTimeout   time.Duration // 10 s; from accept to CONNECT
+	SN               SN
 
 	Log *slog.Logger // nil: discards
 }
@@ -84,6 +86,19 @@ type Server struct {
 	reporter   timer         // tells it
 	warned     time.Duration // when the log was last told of a full queue
 	scratch    []byte        // records are made here
+
+	// Of MQTT-SN.
+	datagrams  sn.Decoder
+	devices    map[deviceKey]*device // where they are
+	connecting int                   // devices that have no session yet
+	group      path                  // where ADVERTISE goes
+	advertiser timer
+	answers    *transport.Limiter // to those who are not connected
+	greetings  *transport.Limiter // CONNECTs of devices that are not here
+	published  codec.Publish      // what a device publishes
+	name       []byte             // the topic that a message means
+	out        []byte             // datagrams are made here
+	wrapped    []byte             // and wrapped for forwarders here
 }
 
 // New makes a server that keeps everything in memory until Start.
@@ -92,6 +107,7 @@ func New(cfg Config) *Server {
 	setDefault(&cfg.MaxInflight, 512)
 	setDefault(&cfg.QueueMaxBytes, 64<<20)
 	setDefault(&cfg.ConnectTimeout, 10*time.Second)
+	cfg.SN.setDefaults()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,6 +123,9 @@ func New(cfg Config) *Server {
 		routes:     make(map[string]*route),
 		unfinished: make(map[*conn]subscribing),
 		nextKey:    1,
+		devices:    make(map[deviceKey]*device),
+		answers:    transport.NewLimiter(20, 100),
+		greetings:  transport.NewLimiter(500, 2000),
 	}
 }
 
@@ -135,6 +154,9 @@ func (s *Server) Shutdown(context.Context) error {
 	s.tick()
 	s.closing = true
 	for c := range s.conns {
+		if c.dev != nil {
+			continue // it goes on when the gateway is back
+		}
 		code := codec.ServerShuttingDown
 		if c.state == challenged {
 			code = codec.ServerUnavailable // which is the word for it in CONNACK
@@ -172,6 +194,9 @@ func (s *Server) Committed(epoch uint64) {
 	for _, to := range blocked {
 		to.blocked = false
 		to.pump()
+		if c := to.conn; c != nil && c.dev != nil {
+			c.dev.advance()
+		}
 	}
 }
 

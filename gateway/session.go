@@ -29,12 +29,13 @@ type session struct {
 	subs        subscriptions
 	queue       *store.Queue
 	window      window
-	held        []uint16 // QoS 2 identifiers received and not released, sorted
-	heldEpoch   uint64   // when held is on disk
-	windowEpoch uint64   // when a released message is
-	came        uint64   // when it is on disk that the client has come; notYet
-	will        *will    // of a client that is gone: waits for its delay
-	timer       timer    // of the will, or of the end of the session
+	held        []uint16       // QoS 2 identifiers received and not released, sorted
+	heldEpoch   uint64         // when held is on disk
+	windowEpoch uint64         // when a released message is
+	came        uint64         // when it is on disk that the client has come; notYet
+	will        *will          // of a client that is gone: waits for its delay
+	device      *deviceSession // nil: it has never been an MQTT-SN device
+	timer       timer          // of the will, or of the end of the session
 	expires     time.Duration
 	dropped     uint64 // messages below were looked at for dropping
 	unstored    int64  // bytes of the queue that are counted in Server.unstored

@@ -13,9 +13,9 @@ import (
 	"sluice/codec"
 )
 
-// device is a client that keeps its session as the specification asks of one: it
+// machine is a client that keeps its session as the specification asks of one: it
 // publishes numbered messages, and notes what it gets.
-type device struct {
+type machine struct {
 	*peer // nil: away
 	at    *site
 	name  string
@@ -37,12 +37,12 @@ type flow struct {
 	released bool
 }
 
-func newDevice(at *site, name string, v codec.Version) *device {
-	return &device{at: at, name: name, v: v, next: make(map[string]int), got: make(map[string][]int), held: make(map[uint16]bool)}
+func newMachine(at *site, name string, v codec.Version) *machine {
+	return &machine{at: at, name: name, v: v, next: make(map[string]int), got: make(map[string][]int), held: make(map[uint16]bool)}
 }
 
 // connect comes back, and goes on where it was.
-func (d *device) connect() {
+func (d *machine) connect() {
 	d.peer = d.at.dial(d.name, d.v)
 	c := codec.Connect{Version: d.v, ClientID: []byte(d.name), ReceiveMaximum: 7}
 	keep(&c)
@@ -62,10 +62,10 @@ func (d *device) connect() {
 	}
 }
 
-func (d *device) say(p codec.Packet) { d.nc.Write(p.Append(nil, d.v)) }
+func (d *machine) say(p codec.Packet) { d.nc.Write(p.Append(nil, d.v)) }
 
 // leave cuts the connection; answers not given are never given.
-func (d *device) leave() {
+func (d *machine) leave() {
 	if d.peer != nil {
 		d.nc.Close()
 		d.peer, d.answers = nil, nil
@@ -73,7 +73,7 @@ func (d *device) leave() {
 }
 
 // publish sends the next message of a topic, if the window is open.
-func (d *device) publish(qos byte) {
+func (d *machine) publish(qos byte) {
 	if len(d.flows) >= 10 {
 		return
 	}
@@ -86,7 +86,7 @@ func (d *device) publish(qos byte) {
 }
 
 // listen takes what came.
-func (d *device) listen() {
+func (d *machine) listen() {
 	for p := d.peer.next(); p != nil; p = d.peer.next() {
 		switch p := p.(type) {
 		case *codec.Publish:
@@ -122,7 +122,7 @@ func (d *device) listen() {
 	}
 }
 
-func (d *device) ended(id uint16, qos byte) {
+func (d *machine) ended(id uint16, qos byte) {
 	for i, f := range d.flows {
 		if f.ID == id && f.QoS == qos {
 			d.flows = append(d.flows[:i], d.flows[i+1:]...)
@@ -132,7 +132,7 @@ func (d *device) ended(id uint16, qos byte) {
 }
 
 // answer gives the first n answers that are due.
-func (d *device) answer(n int) {
+func (d *machine) answer(n int) {
 	n = min(n, len(d.answers))
 	for _, a := range d.answers[:n] {
 		d.say(a)
@@ -142,7 +142,7 @@ func (d *device) answer(n int) {
 
 // crash ends the gateway as SIGKILL does: with what its store has written by now, and
 // with nothing heard of it any more.
-func (at *site) crash(devices []*device) {
+func (at *site) crash(devices []*machine) {
 	for _, d := range devices {
 		if d.peer != nil {
 			d.deaf <- struct{}{}
@@ -189,12 +189,12 @@ func TestSoak(t *testing.T) {
 }
 
 func soak(at *site, r *rand.Rand) {
-	var publishers, subscribers []*device
+	var publishers, subscribers []*machine
 	for i := range 3 {
-		publishers = append(publishers, newDevice(at, fmt.Sprint("pub", i), versions[i]))
-		subscribers = append(subscribers, newDevice(at, fmt.Sprint("sub", i), versions[i]))
+		publishers = append(publishers, newMachine(at, fmt.Sprint("pub", i), versions[i]))
+		subscribers = append(subscribers, newMachine(at, fmt.Sprint("sub", i), versions[i]))
 	}
-	all := append(append([]*device(nil), publishers...), subscribers...)
+	all := append(append([]*machine(nil), publishers...), subscribers...)
 	for _, d := range subscribers {
 		d.connect()
 		d.peer.subscribe(2, "+/1", "+/2")

@@ -17,6 +17,8 @@ type Stats struct {
 	Subscriptions int64  // now
 	Retained      int    // now
 	PacketsIn     uint64
+	BadDatagrams  uint64 // that were no message of MQTT-SN that a device may send; dropped
+	Unanswered    uint64 // messages of MQTT-SN of who has not connected, beyond the rate at which those are answered
 	MessagesIn    uint64
 	MessagesOut   uint64
 	Wills         uint64
@@ -31,7 +33,8 @@ type Dropped struct {
 	QueueFull     uint64 // by the policies drop-oldest and drop-newest
 	Rejected      uint64 // by the policy reject, or while the disk fails: the publisher was told or not acknowledged
 	Expired       uint64
-	TooLarge      uint64 // for the client's Maximum Packet Size
+	TooLarge      uint64 // for the client's Maximum Packet Size, or a datagram
+	Refused       uint64 // by an MQTT-SN device
 	NotAuthorized uint64
 	SessionEnded  uint64 // waited for a session that expired or was replaced
 	Damaged       uint64 // unreadable after a fault of the disk
@@ -88,7 +91,7 @@ func (d Dropped) LogValue() slog.Value {
 		count uint64
 	}{
 		{"qos0_away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
-		{"expired", d.Expired}, {"too_large", d.TooLarge}, {"not_authorized", d.NotAuthorized},
+		{"expired", d.Expired}, {"too_large", d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
 		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged},
 	} {
 		if r.count > 0 {

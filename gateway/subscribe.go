@@ -138,7 +138,7 @@ func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 		if seen >= maxTurn {
 			return false
 		}
-		if c.tc.Pending() > transport.HighWater { // what comes at QoS 0 would be dropped
+		if c.pending() > transport.HighWater { // what comes at QoS 0 would be dropped
 			c.deafen()
 			return false
 		}

@@ -1,0 +1,281 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"sluice/codec"
+	"sluice/codec/sn"
+)
+
+const (
+	protocolID  = 1   // of MQTT-SN 1.2
+	maxDeviceID = 128 // bytes of a client identifier; the specification has 23, and devices have more
+
+	// maxConnecting bounds the devices that have not yet told their Will.
+	maxConnecting = 1024
+
+	// What may be sent to an address that has not shown that it hears us: some bytes, and so
+	// many for each that came from there.
+	firstCredit  = 512
+	creditFactor = 3
+)
+
+// meet takes a CONNECT of a device that is not here.
+func (s *Server) meet(at path, m *sn.Connect) {
+	if at.session == nil && !s.greetings.Allow(at.addr.Addr(), s.now) {
+		s.stats.Unanswered++
+		return
+	}
+	code := sn.Accepted
+	switch {
+	case m.ProtocolID != protocolID, len(m.ClientID) == 0, len(m.ClientID) > maxDeviceID,
+		codec.ValidString(m.ClientID) != nil, m.ClientID[0] == '$':
+		code = sn.NotSupported
+	case len(s.devices) >= s.cfg.SN.MaxDevices, m.Will && s.connecting >= maxConnecting:
+		code = sn.Congestion
+	}
+	if code != sn.Accepted {
+		if s.mayAnswer(at) {
+			s.out = (&sn.Connack{Code: code}).Append(s.out[:0])
+			s.send(at, s.out)
+		}
+		return
+	}
+	d := s.newDevice(at)
+	d.clean = m.CleanSession
+	d.asked = &codec.Connect{
+		Version: codec.V5, ClientID: clone(m.ClientID), CleanStart: m.CleanSession, KeepAlive: m.Duration,
+		SessionExpiry: never, ReceiveMaximum: 1,
+	}
+	d.repeats = sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
+	if !m.Will {
+		d.admit()
+		return
+	}
+	d.ask((&sn.WillTopicRequest{}).Append(nil), willTopic, 0)
+}
+
+// newDevice makes a device that has not been let in.
+func (s *Server) newDevice(at path) *device {
+	d := &device{secure: at.session != nil, credit: firstCredit, met: s.now}
+	d.verified = d.secure
+	if d.secure {
+		d.identity = at.ep.Peer().Name
+	}
+	var b [2]byte
+	rand.Read(b[:])
+	d.nextID = binary.BigEndian.Uint16(b[:])
+	d.conn = conn{srv: s, dev: d, version: codec.V5, heard: s.now}
+	s.conns[&d.conn] = struct{}{}
+	s.stats.Connections++
+	s.connecting++
+	d.moveTo(at)
+	return d
+}
+
+// dialogue goes on with a CONNECT that has a Will.
+func (d *device) dialogue(m sn.Message) {
+	s := d.conn.srv
+	switch m := m.(type) {
+	case *sn.Connect: // it has missed our question, or thought better of it
+		at := d.at
+		d.conn.end("connects anew")
+		s.meet(at, m)
+	case *sn.WillTopic:
+		switch {
+		case d.request.kind == none:
+		case len(m.Topic) == 0:
+			d.asked.Will = nil
+			d.answered(willTopic, 0)
+			d.answered(willMessage, 0)
+			d.admit()
+		case d.request.kind == willTopic:
+			d.askWillMessage(m)
+		}
+	case *sn.WillMessage:
+		if d.request.kind != willMessage {
+			d.conn.close(codec.ProtocolError, "WILLMSG before WILLTOPIC")
+			return
+		}
+		d.answered(willMessage, 0)
+		d.asked.Will.Payload = clone(m.Message)
+		d.admit()
+	case *sn.Disconnect:
+		s.out = (&sn.Disconnect{}).Append(s.out[:0])
+		d.send(s.out)
+		d.conn.end("disconnected by client")
+	}
+}
+
+func (d *device) askWillMessage(m *sn.WillTopic) {
+	if !validWill(m.QoS, m.Topic) || !d.secure && d.conn.srv.needsDTLS(m.Topic) {
+		d.conn.refuseConnect(codec.TopicNameInvalid, "the will's topic or QoS is invalid, or for DTLS only")
+		return
+	}
+	w := &codec.Will{}
+	w.Topic, w.QoS, w.Retain = clone(m.Topic), m.QoS, m.Retain
+	d.asked.Will = w
+	d.answered(willTopic, 0)
+	d.ask((&sn.WillMessageRequest{}).Append(nil), willMessage, 0)
+}
+
+func validWill(qos byte, name []byte) bool {
+	return qos <= 2 && codec.ValidTopic(name) == nil && name[0] != '$' && len(name) <= maxName
+}
+
+// admit gives the device its session, unless it may not have it.
+func (d *device) admit() {
+	c := &d.conn
+	s := c.srv
+	if d.secure {
+		c.user = d.at.ep.Peer().User
+	}
+	if access := s.cfg.Access; access != nil {
+		switch {
+		case c.user == "" && !s.cfg.Anonymous:
+			c.refuseConnect(codec.NotAuthorized, "no account: devices have one over DTLS only, see SLUICE_AUTH_ANONYMOUS")
+			return
+		case c.user != "" && !access.Has(c.user):
+			c.refuseConnect(codec.NotAuthorized, "the account of its key is not in the users file")
+			return
+		}
+	}
+	// A device that has come anew was not lost: its Will stays where it is.
+	if old := s.sessions[string(d.asked.ClientID)]; old != nil && old.conn != nil && old.conn.dev != nil && old.user == c.user {
+		old.conn.will = nil
+	}
+	p := d.asked
+	d.asked = nil
+	c.establish(p, nil)
+}
+
+// settle joins the device with its session: what outlived an earlier connection of its.
+func (d *device) settle(to *session) {
+	if to.device == nil {
+		to.device = &deviceSession{}
+	}
+	switch {
+	case d.clean:
+		to.device.will = nil
+	case d.conn.will != nil:
+		to.device.will = d.conn.will
+	default:
+		d.conn.will = to.device.will
+	}
+	d.conn.srv.connecting--
+	d.state = active
+	d.conn.session = to
+	d.save()
+}
+
+// connack answers CONNECT.
+func (d *device) connack(code codec.ReasonCode) {
+	s := d.conn.srv
+	s.out = (&sn.Connack{Code: returnCode(code)}).Append(s.out[:0])
+	d.send(s.out)
+}
+
+// returnCode is what MQTT-SN has for a reason.
+func returnCode(code codec.ReasonCode) sn.ReturnCode {
+	switch {
+	case code < codec.UnspecifiedError:
+		return sn.Accepted
+	case code == codec.QuotaExceeded, code == codec.ServerBusy, code == codec.ServerUnavailable:
+		return sn.Congestion
+	}
+	return sn.NotSupported
+}
+
+// connectAgain takes a CONNECT of a device that is here: it wakes, has missed CONNACK, or
+// begins anew.
+func (d *device) connectAgain(m *sn.Connect) {
+	c := &d.conn
+	s := c.srv
+	same := string(m.ClientID) == c.session.id && m.ProtocolID == protocolID
+	if same && (d.state == asleep || d.state == awake) {
+		d.state = active
+		c.heard = s.now
+		d.setKeepAlive(m.Duration)
+		d.repeats = sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
+		d.met = s.now
+		d.save()
+		d.connack(codec.Success)
+		c.session.pump()
+		return
+	}
+	now := sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
+	if same && !m.Will && sameConnect(&now, &d.repeats) && s.now-d.met < s.cfg.SN.Retry {
+		d.connack(codec.Success)
+		return
+	}
+	at := d.at
+	if same {
+		c.will = nil // it is not lost
+		c.end("connects anew")
+	} else {
+		c.end("another client identifier connects from its address")
+	}
+	s.meet(at, m)
+}
+
+func sameConnect(a, b *sn.Connect) bool {
+	return a.Will == b.Will && a.CleanSession == b.CleanSession && a.Duration == b.Duration
+}
+
+// updateWillTopic takes WILLTOPICUPD: without a topic it deletes the Will.
+func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
+	c := &d.conn
+	code := sn.Accepted
+	switch {
+	case len(m.Topic) == 0:
+		d.changeWill(nil)
+	case !validWill(m.QoS, m.Topic), !c.mayPublish(c.session.id, m.Topic), !d.secure && c.srv.needsDTLS(m.Topic):
+		code = sn.NotSupported
+	default:
+		w := &will{}
+		w.Topic, w.QoS, w.Retain = clone(m.Topic), m.QoS, m.Retain
+		if c.will != nil {
+			w.Payload = c.will.Payload
+		}
+		d.changeWill(w)
+	}
+	d.answer((&sn.WillTopicResponse{Code: code}).Append(nil))
+}
+
+// updateWillMessage takes WILLMSGUPD.
+func (d *device) updateWillMessage(m *sn.WillMessageUpdate) {
+	code := sn.NotSupported
+	if old := d.conn.will; old != nil {
+		w := *old
+		w.Payload = clone(m.Message)
+		d.changeWill(&w)
+		code = sn.Accepted
+	}
+	d.answer((&sn.WillMessageResponse{Code: code}).Append(nil))
+}
+
+func (d *device) changeWill(w *will) {
+	d.conn.will = w
+	if !d.clean {
+		d.conn.session.device.will = w
+	}
+	d.conn.session.save()
+	d.save()
+}
+
+// answer sends a message once what was staged last is on disk.
+func (d *device) answer(b []byte) {
+	d.answers++
+	d.conn.answer(codec.TypeSuback, b)
+}
+
+// keepAliveOf is the silence allowed to a device. Section 7.2 adds a tenth to more than a
+// minute, and a half to less; MQTT has a half for all, and so have we.
+func (d *device) keepAliveOf(seconds uint16) time.Duration {
+	if seconds == 0 {
+		return d.conn.srv.cfg.SN.KeepAliveMax
+	}
+	return time.Duration(seconds) * time.Second * 3 / 2
+}

@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"sluice/codec"
+	"sluice/codec/sn"
+)
+
+// publish takes a PUBLISH. A sleeping device may send one as well: it is known to do so,
+// though the specification has it connect first.
+func (d *device) publish(m *sn.Publish) {
+	c := &d.conn
+	s := c.srv
+	if m.QoS > 0 && m.MessageID == 0 {
+		s.stats.BadDatagrams++
+		return
+	}
+	name, code := d.topic(m.TopicIDType, m.TopicID)
+	switch {
+	case code != sn.Accepted:
+	case m.QoS == -1 && m.TopicIDType == sn.NormalTopic, !d.secure && s.needsDTLS(name):
+		code = sn.NotSupported
+	case m.QoS > 0 && (c.paused || len(d.publishes) >= int(s.cfg.MaxInflight)):
+		code = sn.Congestion
+	}
+	if code != sn.Accepted {
+		if m.QoS >= 0 {
+			d.puback(m.TopicID, m.MessageID, code)
+		}
+		return
+	}
+	if m.QoS == 1 && m.Dup && d.waitsFor(m.MessageID) {
+		return // it is on its way to the disk
+	}
+	if m.QoS == 2 && d.isLate(m, name) {
+		s.out = (&sn.Pubrec{MessageID: m.MessageID}).Append(s.out[:0])
+		d.send(s.out)
+		return
+	}
+	if m.QoS > 0 {
+		d.publishes = append(d.publishes, receivedByID{m.MessageID, m.TopicID})
+	}
+	p := &s.published
+	*p = codec.Publish{ID: m.MessageID, Dup: m.Dup}
+	p.Topic, p.Payload, p.QoS, p.Retain = name, m.Data, byte(max(m.QoS, 0)), m.Retain
+	c.publish(p)
+}
+
+// exactlyOnce is a PUBLISH of the device's at QoS 2. A network may bring a copy of it even
+// after PUBREL, when its identifier is free again.
+type exactlyOnce struct {
+	id   uint16
+	sum  uint64        // of topic and data
+	over time.Duration // when PUBREL came; 0: not yet
+}
+
+// maxLate is how many are remembered of a device, which is to send one at a time.
+const maxLate = 8
+
+var lateSeed = maphash.MakeSeed()
+
+// isLate says whether a PUBLISH is the late copy of one that is over, and remembers it if
+// not. Networks do not hold a datagram longer than T_RETRY, and within that a device does
+// not say the same again under the same identifier.
+func (d *device) isLate(m *sn.Publish, name []byte) bool {
+	var h maphash.Hash
+	h.SetSeed(lateSeed)
+	h.Write(name)
+	h.WriteByte(0)
+	h.Write(m.Data)
+	now := exactlyOnce{id: m.MessageID, sum: h.Sum64()}
+	s := d.conn.srv
+	for i := range d.twos {
+		if two := &d.twos[i]; two.id == now.id {
+			if two.sum == now.sum && two.over != 0 && s.now < two.over+s.cfg.SN.Retry {
+				return true
+			}
+			*two = now
+			return false
+		}
+	}
+	if len(d.twos) == maxLate {
+		d.twos = slices.Delete(d.twos, 0, 1)
+	}
+	d.twos = append(d.twos, now)
+	return false
+}
+
+// published notes that PUBREL has come for a PUBLISH.
+func (d *device) published(id uint16) {
+	for i := range d.twos {
+		if two := &d.twos[i]; two.id == id && two.over == 0 {
+			two.over = d.conn.srv.now
+		}
+	}
+}
+
+// topic is the topic that a message of the device's means. It is valid until the next call.
+func (d *device) topic(kind sn.TopicIDType, n uint16) ([]byte, sn.ReturnCode) {
+	s := d.conn.srv
+	if kind != sn.NormalTopic {
+		return s.commonTopic(kind, n)
+	}
+	name, ok := d.ids().Name(n)
+	if !ok {
+		return nil, sn.InvalidTopicID
+	}
+	s.name = append(s.name[:0], name...)
+	return s.name, sn.Accepted
+}
+
+// waitsFor says whether the PUBLISH with this identifier is not yet acknowledged.
+func (d *device) waitsFor(id uint16) bool {
+	return slices.ContainsFunc(d.publishes, func(p receivedByID) bool { return p.id == id })
+}
+
+// topicIDOf takes the topic id of a PUBLISH that is acknowledged now.
+func (d *device) topicIDOf(id uint16) (topicID uint16) {
+	for i, p := range d.publishes {
+		if p.id == id {
+			d.publishes = slices.Delete(d.publishes, i, i+1)
+			return p.topicID
+		}
+	}
+	return 0
+}
+
+func (d *device) puback(topicID, id uint16, code sn.ReturnCode) {
+	s := d.conn.srv
+	s.out = (&sn.Puback{TopicID: topicID, MessageID: id, Code: code}).Append(s.out[:0])
+	d.send(s.out)
+}
+
+// register gives a topic a number. The answer waits for the disk: after a crash the number
+// must not be another's.
+func (d *device) register(m *sn.Register) {
+	if m.MessageID == 0 {
+		d.conn.srv.stats.BadDatagrams++
+		return
+	}
+	ack := sn.Regack{MessageID: m.MessageID, Code: sn.NotSupported}
+	if codec.ValidTopic(m.Topic) == nil && len(m.Topic) <= maxName {
+		ack.TopicID, ack.Code = d.giveID(m.Topic)
+	}
+	d.answer(ack.Append(nil))
+}
+
+// giveID gives a topic a number that the device is about to know.
+func (d *device) giveID(name []byte) (uint16, sn.ReturnCode) {
+	n, isNew := d.ids().Give(name)
+	if n == 0 {
+		return 0, sn.Congestion
+	}
+	if isNew {
+		d.saveID(n, name)
+	}
+	d.ids().SetKnown(n, true)
+	return n, sn.Accepted
+}
+
+// subscribe takes a SUBSCRIBE; what is retained under its filter follows the answer.
+func (d *device) subscribe(m *sn.Subscribe) {
+	c := &d.conn
+	s := c.srv
+	if m.MessageID == 0 {
+		s.stats.BadDatagrams++
+		return
+	}
+	req := codec.Subscription{QoS: byte(max(m.QoS, 0))}
+	ack := sn.Suback{MessageID: m.MessageID, QoS: req.QoS}
+	req.Filter, ack.Code = d.filter(m.TopicIDType, m.Topic, m.TopicID)
+	if m.QoS == -1 {
+		ack.Code = sn.NotSupported
+	}
+	if ack.Code == sn.Accepted {
+		ack.Code = returnCode(c.admitSubscription(&req))
+	}
+	if ack.Code != sn.Accepted {
+		ack.QoS = 0
+		d.answer(ack.Append(nil))
+		return
+	}
+	_, _, shared := codec.SplitShare(req.Filter)
+	switch {
+	case m.TopicIDType == sn.PredefinedTopic:
+		ack.TopicID = m.TopicID
+	case m.TopicIDType == sn.NormalTopic && !shared && !codec.HasWildcard(req.Filter):
+		// Without a number the device is registered one with the first message.
+		ack.TopicID, _ = d.giveID(req.Filter)
+	}
+	c.session.subscribe(&req, 0)
+	d.answer(ack.Append(nil))
+	s.deliverRetained(c.session, &req, 0)
+}
+
+// filter is what a SUBSCRIBE or UNSUBSCRIBE is about: a name, or a topic by its id. It is
+// valid until the next call.
+func (d *device) filter(kind sn.TopicIDType, name []byte, n uint16) ([]byte, sn.ReturnCode) {
+	if kind == sn.NormalTopic {
+		return name, sn.Accepted
+	}
+	return d.topic(kind, n)
+}
+
+// unsubscribe takes an UNSUBSCRIBE, whose answer knows no failure.
+func (d *device) unsubscribe(m *sn.Unsubscribe) {
+	if m.MessageID == 0 {
+		d.conn.srv.stats.BadDatagrams++
+		return
+	}
+	if filter, code := d.filter(m.TopicIDType, m.Topic, m.TopicID); code == sn.Accepted {
+		to := d.conn.session
+		if i, found := to.subs.find(filter); found {
+			to.unsubscribe(i)
+		}
+	}
+	d.answer((&sn.Unsuback{MessageID: m.MessageID}).Append(nil))
+}
