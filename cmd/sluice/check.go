@@ -16,6 +16,8 @@ import (
 	"sluice/bridge"
 	"sluice/codec"
 	"sluice/gateway/access"
+	"sluice/gateway/topic"
+	"sluice/gateway/transport"
 )
 
 // check finds values that are out of range, contradict each other, or name
@@ -35,8 +37,52 @@ func (s *settings) check(wrong *faults) {
 	}
 	c.certificates(s)
 	c.users(s)
+	c.devices(s)
 	c.listeners(s)
 	c.bridges(s)
+}
+
+// devices checks what is about MQTT-SN.
+func (c *checker) devices(s *settings) {
+	c.between("SN_GATEWAY_ID", size(s.SNGatewayID), 1, 255)
+	c.between("SN_RETRIES", size(s.SNRetries), 1, 100)
+	c.between("SN_MAX_DATAGRAM", s.SNMaxDatagram, 64, transport.MaxDatagram)
+	c.between("SN_MAX_DEVICES", size(s.SNMaxDevices), 1, 1<<31-1)
+	c.between("SN_SLEEP_BUFFER", s.SNSleepBuffer, 1, 1<<30)
+	for _, d := range []struct {
+		name  string
+		v     time.Duration
+		least time.Duration
+		most  time.Duration
+	}{{"SN_ADVERTISE", s.SNAdvertise, time.Second, 65535 * time.Second}, {"SN_RETRY", s.SNRetry, 10 * time.Millisecond, time.Hour}} {
+		if d.v < d.least || d.v > d.most {
+			c.add(d.name, "%v is not within %v and %v", d.v, d.least, d.most)
+		}
+	}
+	if s.SNGroup.IsValid() && s.SNAddr == off {
+		c.add("SN_GROUP", "set, but SLUICE_SN_ADDR is off: devices would look for a gateway that is not there")
+	}
+	c.predefined(s)
+}
+
+// predefined reads the predefined topic ids, which are given in one way or the other.
+func (c *checker) predefined(s *settings) {
+	if s.SNPredefined != "" && s.SNPredefinedFile != "" {
+		c.add("SN_PREDEFINED", "set along with SLUICE_SN_PREDEFINED_FILE: keep one")
+		return
+	}
+	s.predefined, _ = s.SNPredefined.parse()
+	if s.SNPredefinedFile == "" {
+		return
+	}
+	f, err := os.Open(s.SNPredefinedFile)
+	if err == nil {
+		defer f.Close()
+		s.predefined, err = topic.ParsePredefined(f)
+	}
+	if err != nil {
+		c.add("SN_PREDEFINED_FILE", "%v", err)
+	}
 }
 
 // checker adds faults to those that were found before.
@@ -158,7 +204,11 @@ func (c *checker) users(s *settings) {
 func (s *settings) open() bool { return s.UsersFile != "" || s.AuthAnonymous }
 
 func (c *checker) listeners(s *settings) {
-	taken := make(map[address]string)
+	type place struct {
+		udp  bool // has ports of its own
+		addr address
+	}
+	taken := make(map[place]string)
 	for _, l := range s.listeners() {
 		if l.addr == off || l.network == "unix" {
 			continue
@@ -167,10 +217,11 @@ func (c *checker) listeners(s *settings) {
 			c.add(l.variable, "%s is reached from other machines, but there are no accounts: set SLUICE_USERS_FILE (sluice help passwd), "+
 				"or SLUICE_AUTH_ANONYMOUS=true to let everybody in", l.addr)
 		}
-		if other := taken[l.addr]; other != "" && !strings.HasSuffix(string(l.addr), ":0") {
+		at := place{l.network == "udp", l.addr}
+		if other := taken[at]; other != "" && !strings.HasSuffix(string(l.addr), ":0") {
 			c.add(l.variable, "%s is taken by %s", l.addr, prefix+other)
 		}
-		taken[l.addr] = l.variable
+		taken[at] = l.variable
 	}
 }
 

@@ -6,15 +6,17 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 
+	"sluice/gateway"
 	"sluice/gateway/transport"
 )
 
 // listener is one way in, as the settings ask for it.
 type listener struct {
 	variable string // name of the setting, without SLUICE_
-	network  string // as transport.Listen has it
+	network  string // as transport.Listen has it, or udp
 	title    string
 	addr     address // or a path, or off
 }
@@ -26,12 +28,13 @@ func (s *settings) listeners() []listener {
 		{"WS_ADDR", "ws", "MQTT over WebSocket", s.WSAddr},
 		{"WSS_ADDR", "wss", "MQTT over secure WebSocket", s.WSSAddr},
 		{"UNIX_PATH", "unix", "MQTT over a Unix socket", address(s.UnixPath)},
+		{"SN_ADDR", "udp", "MQTT-SN over UDP", s.SNAddr},
 	}
 }
 
 // listen opens the listeners and prints the addresses they have got, one line
 // each. Without accounts, an address that names no host is this machine's only.
-func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Logger) error {
+func listen(s *settings, t *transport.Transport, srv *gateway.Server, stdout io.Writer, log *slog.Logger) error {
 	narrowed := false
 	for _, l := range s.listeners() {
 		if l.addr == off {
@@ -42,11 +45,7 @@ func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Log
 			addr = net.JoinHostPort("127.0.0.1", l.addr.port())
 			narrowed = true
 		}
-		conf := s.tls
-		if l.network != "tls" && l.network != "wss" {
-			conf = nil
-		}
-		at, err := t.Listen(l.network, addr, conf)
+		at, err := l.open(addr, s, t, srv)
 		if err != nil {
 			return fmt.Errorf("%s%s: %w", prefix, l.variable, cannotListen(addr, err))
 		}
@@ -59,11 +58,41 @@ func listen(s *settings, t *transport.Transport, stdout io.Writer, log *slog.Log
 	return nil
 }
 
+// open opens the listener at addr and returns the address it has got.
+func (l *listener) open(addr string, s *settings, t *transport.Transport, srv *gateway.Server) (net.Addr, error) {
+	switch l.network {
+	case "udp":
+		return openUDP(addr, s.SNGroup.Addr, t, srv)
+	case "tls", "wss":
+		return t.Listen(l.network, addr, s.tls)
+	}
+	return t.Listen(l.network, addr, nil)
+}
+
+// openUDP opens the socket of MQTT-SN, which also listens to group if that is valid.
+func openUDP(addr string, group netip.Addr, t *transport.Transport, srv *gateway.Server) (net.Addr, error) {
+	socket, err := t.ListenUDP(addr, srv)
+	if err != nil {
+		return nil, err
+	}
+	if group.IsMulticast() {
+		if err := socket.JoinGroup(group); err != nil {
+			return nil, err
+		}
+	}
+	var to netip.AddrPort
+	if group.IsValid() {
+		to = netip.AddrPortFrom(group, socket.Addr().Port())
+	}
+	srv.ServeUDP(socket, to)
+	return net.UDPAddrFromAddrPort(socket.Addr()), nil
+}
+
 // cannotListen says in a user's words why there is no listener at addr.
 func cannotListen(addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s is in use by another program: stop that one (ss -ltnpx shows it), or take another address", addr)
+		return fmt.Errorf("%s is in use by another program: stop that one (ss -lntupx shows it), or take another address", addr)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s is not an address of this machine (ip addr shows them), or not yet", addr)
 	case errors.Is(err, syscall.EACCES):

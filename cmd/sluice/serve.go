@@ -48,7 +48,7 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 		srv.Provision(b.ClientID(), b.Subscriptions())
 	}
 	stopBridges := runBridges(bridges, log)
-	err = listen(s, wires, stdout, log)
+	err = listen(s, wires, srv, stdout, log)
 	if err == nil {
 		notify(environ, "READY=1")
 		log.Info("ready", "version", version(), "data", s.DataDir, "sync", s.StoreSync)
@@ -112,7 +112,25 @@ func (s *settings) gateway(log *slog.Logger) gateway.Config {
 		QueuePolicy:      gateway.Policy(s.QueuePolicy),
 		MaxKeepAlive:     s.MaxKeepAlive,
 		MaxSessionExpiry: s.MaxSessionExpiry,
+		SN:               s.sn(),
 		Log:              log,
+	}
+}
+
+func (s *settings) sn() gateway.SN {
+	return gateway.SN{
+		GatewayID:   s.SNGatewayID,
+		Advertise:   s.SNAdvertise,
+		Predefined:  s.predefined,
+		Anonymous:   s.SNAnonymous,
+		Forwarders:  s.SNForwarders,
+		Roaming:     s.SNRoaming,
+		DTLSOnly:    s.SNDTLSOnly,
+		Retry:       s.SNRetry,
+		Retries:     s.SNRetries,
+		MaxDatagram: int(s.SNMaxDatagram),
+		MaxDevices:  s.SNMaxDevices,
+		SleepBuffer: int(s.SNSleepBuffer),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"sluice/bridge"
 	"sluice/gateway/access"
+	"sluice/gateway/topic"
 	"sluice/store"
 )
 
@@ -55,6 +56,22 @@ type settings struct {
 	QueueMaxBytes size          `env:"QUEUE_MAX_BYTES" default:"64MiB, or SLUICE_STORE_MAX_BYTES if that is less" about:"What may wait for one session"`
 	QueuePolicy   policy        `env:"QUEUE_POLICY" envDefault:"reject" about:"What happens when that is full: reject = refuse the publisher; drop-oldest; drop-newest"`
 
+	SNAddr           address       `group:"MQTT-SN" env:"SN_ADDR" envDefault:"off" about:"MQTT-SN over plain UDP: like SLUICE_MQTT_ADDR, such as :1883"`
+	SNGatewayID      byte          `env:"SN_GATEWAY_ID" envDefault:"1" about:"What this gateway calls itself on the network, 1 to 255"`
+	SNGroup          group         `env:"SN_GROUP" about:"Multicast or broadcast address, such as 225.1.1.1, to which the gateway makes itself known, at the port of SLUICE_SN_ADDR"`
+	SNAdvertise      time.Duration `env:"SN_ADVERTISE" envDefault:"15m" about:"How often it does, up to 18h"`
+	SNPredefined     topicIDs      `env:"SN_PREDEFINED" about:"Topic ids that devices know beforehand, such as 1=plant/pump,2=plant/valve"`
+	SNPredefinedFile string        `env:"SN_PREDEFINED_FILE" about:"The same as a file, one to a line"`
+	SNAnonymous      bool          `env:"SN_ANONYMOUS" envDefault:"false" about:"Whether messages at QoS -1 are taken from devices that have not connected: true or false"`
+	SNForwarders     prefixes      `env:"SN_FORWARDERS" about:"Forwarders that encapsulate messages of devices: addresses or prefixes"`
+	SNDTLSOnly       filters       `env:"SN_DTLS_ONLY" about:"Topic filters, with commas between them: what they match neither comes from nor goes to plain UDP"`
+	SNRoaming        bool          `env:"SN_ROAMING" envDefault:"false" about:"Whether a sleeping device may wake at another address. Over plain UDP whoever knows its client identifier then gets its messages: true or false"`
+	SNRetry          time.Duration `env:"SN_RETRY" envDefault:"10s" about:"How long a device may take to answer before it is asked again"`
+	SNRetries        int           `env:"SN_RETRIES" envDefault:"4" about:"How often it is asked again before it is taken for lost, up to 100"`
+	SNMaxDatagram    size          `env:"SN_MAX_DATAGRAM" envDefault:"1200" about:"Largest datagram sent to a device, up to 65507: messages that do not fit are dropped and counted"`
+	SNMaxDevices     int           `env:"SN_MAX_DEVICES" envDefault:"20000" about:"Devices connected or asleep at a time"`
+	SNSleepBuffer    size          `env:"SN_SLEEP_BUFFER" envDefault:"4KiB" about:"What may wait at QoS 0 for a device that sleeps; at QoS 1 and 2 see SLUICE_QUEUE_MAX_BYTES"`
+
 	ShutdownTimeout time.Duration `group:"Process" env:"SHUTDOWN_TIMEOUT" envDefault:"10s" about:"How long an orderly end may take"`
 	MemoryLimit     size          `env:"MEMORY_LIMIT" default:"half of the machine's or control group's memory" about:"How much memory to stay under, if possible"`
 	LogLevel        slog.Level    `env:"LOG_LEVEL" envDefault:"info" about:"Least level to log: debug, info, warn or error"`
@@ -65,8 +82,9 @@ type settings struct {
 	Bridges []bridgeSettings `env:"-"`
 
 	// What the files named above hold, set by check.
-	tls      *tls.Config  // nil: no certificate
-	accounts *access.List // nil: no accounts
+	tls        *tls.Config       // nil: no certificate
+	accounts   *access.List      // nil: no accounts
+	predefined *topic.Predefined // nil: none
 }
 
 // bridgeSettings is one upstream.

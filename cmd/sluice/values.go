@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"sluice/bridge"
+	"sluice/codec"
 	"sluice/gateway"
+	"sluice/gateway/topic"
 )
 
 // off stands for an address where nothing listens.
@@ -117,6 +119,55 @@ func (p prefixes) String() string {
 		s = append(s, prefix.String())
 	}
 	return strings.Join(s, ",")
+}
+
+// group is an address that many listen at; not valid if there is none.
+type group struct{ netip.Addr }
+
+func (g *group) UnmarshalText(text []byte) error {
+	ip, err := netip.ParseAddr(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as 225.1.1.1, ff02::1 or 192.168.1.255", text)
+	}
+	g.Addr = ip
+	return nil
+}
+
+func (g group) String() string {
+	if !g.IsValid() {
+		return ""
+	}
+	return g.Addr.String()
+}
+
+// filters are topic filters.
+type filters []string
+
+func (f *filters) UnmarshalText(text []byte) error {
+	*f = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		part = strings.TrimSpace(part)
+		if err := codec.ValidFilter([]byte(part)); err != nil {
+			return fmt.Errorf("%q is not a topic filter: %s", part, err.Text)
+		}
+		*f = append(*f, part)
+	}
+	return nil
+}
+
+func (f filters) String() string { return strings.Join(f, ",") }
+
+// topicIDs are predefined topic ids as they were written.
+type topicIDs string
+
+func (t *topicIDs) UnmarshalText(text []byte) error {
+	*t = topicIDs(text)
+	_, err := t.parse()
+	return err
+}
+
+func (t topicIDs) parse() (*topic.Predefined, error) {
+	return topic.ParsePredefined(strings.NewReader(strings.ReplaceAll(string(t), ",", "\n")))
 }
 
 // secret is a text that is never shown.
