@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,14 +17,22 @@ import (
 
 // Config says which upstream to bridge to and what. New copies it.
 type Config struct {
-	Name     string   // of the bridge: part of the gateway's session, "$bridge/" + Name
-	URL      *url.URL // mqtt, mqtts, ws, wss; without a port the usual one, ws and wss without a path: /mqtt
-	ClientID string   // unique among the upstream's clients
+	Name     string     // of the bridge: part of the gateway's session, "$bridge/" + Name
+	URL      *url.URL   // mqtt, mqtts, ws, wss; without a port the usual one, ws and wss without a path: /mqtt
+	Others   []*url.URL // in the same form: servers to use, in order, when URL is out of reach
+	ClientID string     // unique among the upstream's clients
 	Username string
 	Password []byte      // nil: none
 	TLS      *tls.Config // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
 
-	Extensions Marker // of upstreams of MQTT 3.1.1
+	Redirect   Hosts         // where the servers may send the bridge on to, with TLS if they have it
+	Failback   time.Duration // between two looks whether a server before the present one is well again; 0: 5 min, below: never
+	Extensions Marker        // of upstreams of MQTT 3.1.1
+
+	// File is where to write down what is known of the servers, for the next
+	// process: about which of several servers has the session, and how long lines
+	// survive silence. Empty: nowhere.
+	File string
 
 	Up, Down             []Rule
 	UpPrefix, DownPrefix string // before topics that go up, that come down, but where a rule has To
@@ -50,7 +59,8 @@ type Bridge struct {
 	cfg      Config
 	clientID []byte // in the gateway
 	log      *slog.Logger
-	dial     func(context.Context) (io.ReadWriteCloser, error) // to the upstream
+	dial     func(context.Context, *url.URL) (io.ReadWriteCloser, error) // to the upstream
+	home     []*server                                                   // the list
 	start    time.Time
 
 	upNames, downNames *names
@@ -59,9 +69,17 @@ type Bridge struct {
 	counts counts
 
 	// Owned by Run, and by the link that it waits for.
-	version    version
+	servers    map[string]*server // by name, those that others sent the bridge on to included
+	lineage    lineage
+	silences   map[string]memoryOfQuiet // of the last process
+	remembered []byte                   // as in the file
+	current    *server                  // that of the last link
+	rank       int                      // of that
+	wentBack   bool                     // the last link ended for an earlier server
+	sentOn     *server                  // where the last link's server sent the bridge on to; nil: it did not
+	hops       int                      // how often it may be sent on again
+	failbacks  int                      // how many times longer to wait for a look at earlier servers; 0: no longer
 	backoff    backoff
-	quiet      quiet
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
 	received   ids                    // QoS 2 messages come down that the gateway may wait to see released
@@ -79,6 +97,7 @@ type Status struct {
 	Connected bool
 	Since     time.Time     // of the last change of Connected; zero before the first connection
 	Version   codec.Version // of the last connection to the upstream
+	Server    string        // URL of the last that was connected; empty before
 	Err       error         // why the last connection ended or failed; nil before that happens first
 	Counters
 }
@@ -90,6 +109,9 @@ func New(cfg Config) (*Bridge, error) {
 	}
 	if cfg.AckTimeout == 0 {
 		cfg.AckTimeout = 30 * time.Second
+	}
+	if cfg.Failback == 0 {
+		cfg.Failback = 5 * time.Minute
 	}
 	if cfg.MaxInflight == 0 {
 		cfg.MaxInflight = 100
@@ -106,13 +128,20 @@ func New(cfg Config) (*Bridge, error) {
 		start:     time.Now(),
 		upNames:   newNames(cfg.Up, cfg.UpPrefix),
 		downNames: newNames(cfg.Down, cfg.DownPrefix),
-		log:       cfg.Log.With("bridge", cfg.Name, "url", cfg.URL.Redacted()),
+		log:       cfg.Log.With("bridge", cfg.Name),
+		servers:   make(map[string]*server),
+		hops:      maxHops,
 	}
 	if b.mayEcho() {
 		b.echoes = newEchoes()
 	}
-	b.quiet.first = cfg.KeepAlive * 3 / 4
-	b.dial = func(ctx context.Context) (io.ReadWriteCloser, error) { return Dial(ctx, cfg.URL, cfg.TLS) }
+	if err := b.recall(); err != nil {
+		b.log.Warn("what was known of the servers is lost", "error", err)
+	}
+	for _, u := range cfg.urls() {
+		b.home = append(b.home, b.server(u))
+	}
+	b.dial = func(ctx context.Context, u *url.URL) (io.ReadWriteCloser, error) { return Dial(ctx, u, cfg.TLS) }
 	return b, nil
 }
 
@@ -122,13 +151,17 @@ func (cfg *Config) check() error {
 	if cfg.Name == "" {
 		fault("no name")
 	}
-	switch {
-	case cfg.URL == nil || cfg.URL.Hostname() == "":
-		fault("no URL with a host, such as mqtts://cloud.example.com")
-	case defaultPort[cfg.URL.Scheme] == "":
-		fault("URL scheme %q: use mqtt, mqtts, ws or wss", cfg.URL.Scheme)
-	case cfg.URL.User != nil:
-		fault("URL with user name or password: give them on their own, URLs are logged")
+	for i, u := range cfg.urls() {
+		switch {
+		case u == nil || u.Hostname() == "":
+			fault("no URL with a host, such as mqtts://cloud.example.com")
+		case defaultPort[u.Scheme] == "":
+			fault("URL scheme %q: use mqtt, mqtts, ws or wss", u.Scheme)
+		case u.User != nil:
+			fault("URL with user name or password: give them on their own, URLs are logged")
+		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
+			fault("URL %s is in the list twice", u)
+		}
 	}
 	if cfg.ClientID == "" {
 		fault("no client identifier: without one the upstream cannot keep the session")
@@ -167,6 +200,9 @@ func (cfg *Config) check() error {
 	return errors.Join(errs...)
 }
 
+// urls is the whole list.
+func (cfg *Config) urls() []*url.URL { return append([]*url.URL{cfg.URL}, cfg.Others...) }
+
 // Subscriptions are what the gateway's session of the bridge has to have: the
 // filters of Up, not matching what the bridge itself brought down, and with
 // RETAIN as published. The gateway has to have them before Run.
@@ -184,12 +220,28 @@ func (b *Bridge) ClientID() string { return string(b.clientID) }
 // Run connects, relays and reconnects until ctx ends; then it takes leave of
 // both sides, within about a second, and returns nil. Call it once.
 func (b *Bridge) Run(ctx context.Context) error {
+	defer b.remember()
 	for {
 		err := b.connect(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait := b.backoff.next(b.ended(err), permanent(err))
+		lasted := b.ended(err)
+		b.remember()
+		if errors.Is(err, errFailback) {
+			b.log.Info("going back to an earlier server", "from", b.current.name)
+			b.wentBack = true
+			continue
+		}
+		if lasted >= stable {
+			b.hops = maxHops
+		}
+		if lasted > 0 {
+			if b.sentOn = b.redirect(b.current, err); b.sentOn != nil {
+				continue
+			}
+		}
+		wait := b.backoff.next(lasted, permanent(err))
 		attrs := []any{"error", err, "retry_in", wait.Round(time.Millisecond)}
 		if hint := hint(err); hint != "" {
 			attrs = append(attrs, "hint", hint)
@@ -205,17 +257,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // connect makes both connections and relays until one of them ends.
 func (b *Bridge) connect(ctx context.Context) error {
-	v := b.version.ask(time.Now())
-	up, err := b.connectUpstream(ctx, v)
-	if v == codec.V5 && errors.Is(err, errOldVersion) {
-		b.log.Debug("trying MQTT 3.1.1", "error", err)
-		v = codec.V311
-		up, err = b.connectUpstream(ctx, v)
-	}
-	b.version.answered(v, err, time.Now())
+	up, err := b.reach(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to upstream: %w", err)
 	}
+	b.remember() // before a message goes by it
 	l := newLink(b, up)
 	defer l.close()
 	if err := l.connectLocal(ctx); err != nil {
@@ -227,10 +273,18 @@ func (b *Bridge) connect(ctx context.Context) error {
 
 func (b *Bridge) connected(up *upstream) {
 	b.counts.connects.Add(1)
+	switch {
+	case up.rank == 0:
+		b.failbacks = 0
+	case b.wentBack && up.rank >= b.rank: // in vain
+		b.failbacks = min(max(2*b.failbacks, 2), maxFailbacks)
+	}
+	b.current, b.rank, b.wentBack = up.server, up.rank, false
 	b.mu.Lock()
-	b.status.Connected, b.status.Since, b.status.Version = true, time.Now(), up.wire.version
+	b.status.Connected, b.status.Since = true, time.Now()
+	b.status.Version, b.status.Server = up.wire.version, up.server.name
 	b.mu.Unlock()
-	b.log.Info("bridge connected", "version", up.wire.version, "session_present", up.sessionPresent, "keep_alive", up.keepAlive,
+	b.log.Info("bridge connected", "server", up.server.name, "version", up.wire.version, "session_present", up.sessionPresent, "keep_alive", up.keepAlive,
 		"receive_maximum", up.receiveMaximum, "maximum_qos", up.maximumQoS, "maximum_packet_size", up.maximumPacketSize)
 }
 
@@ -239,7 +293,7 @@ func (b *Bridge) ended(err error) (lasted time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.status.Connected {
-		lasted = time.Since(b.status.Since)
+		lasted = max(time.Since(b.status.Since), 1)
 		b.status.Connected, b.status.Since = false, time.Now()
 	}
 	b.status.Err = err

@@ -87,7 +87,7 @@ func TestPropertiesAreRelayed(t *testing.T) {
 		local.want("down as well, but for the subscription identifier, which is of one hop", message("d/c/1"))
 	})
 	play(t, Config{UpPrefix: "u/"}, func(t *testing.T, s *scene) {
-		s.b.version = version{old: true, since: time.Now()}
+		s.b.home[0].version = version{old: true, since: time.Now()}
 		up := s.upstream(codec.V311)
 		up.send(&codec.Connack{SessionPresent: true})
 		local := s.local(100, &codec.Connack{})
@@ -421,7 +421,7 @@ func TestWhatTheGatewayCannotTake(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}, DownPrefix: "cloud/"}, func(t *testing.T, s *scene) {
 				s.b.subscribed = true
-				s.b.version = version{old: v != codec.V5, since: time.Now()}
+				s.b.home[0].version = version{old: v != codec.V5, since: time.Now()}
 				up := s.upstream(v)
 				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
 				local := s.local(100, &codec.Connack{MaximumPacketSize: 100})
@@ -571,7 +571,7 @@ func TestLostUpstreamSessionAfterRestart(t *testing.T) {
 func TestOldUpstreamHasNoReceiveMaximum(t *testing.T) {
 	play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
-		s.b.version = version{old: true, since: time.Now()}
+		s.b.home[0].version = version{old: true, since: time.Now()}
 		up := s.upstream(codec.V311)
 		up.send(&codec.Connack{SessionPresent: true})
 		local := s.local(100, &codec.Connack{ReceiveMaximum: 3})

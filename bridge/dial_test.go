@@ -51,7 +51,7 @@ func dialTo(t *testing.T, scheme, addr string, cfg *tls.Config) (io.ReadWriteClo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.dial(t.Context())
+	return b.dial(t.Context(), b.cfg.URL)
 }
 
 // certificate makes a certificate for 127.0.0.1 and a client's trust in it.
@@ -226,7 +226,7 @@ func TestDialEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if c, err := b.dial(ctx); err == nil {
+		if c, err := b.dial(ctx, b.cfg.URL); err == nil {
 			c.Close()
 			t.Errorf("%s: a server that says nothing is taken for one", scheme)
 		}

@@ -83,9 +83,16 @@ func (l *link) fromUpstream(p codec.Packet) error {
 			return errUpstreamFull
 		}
 		l.checkRefused(p.Code, p.ReasonString)
+		if p.Code >= 0x80 {
+			l.track(p.ID, false)
+		}
 		l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 	case *codec.Pubcomp:
 		l.owed.answer()
+		if l.isReleased(p.ID) {
+			return nil
+		}
+		l.track(p.ID, false)
 		l.toLocal = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
 
 	// The third step of what comes down.
@@ -106,7 +113,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		default:
 		}
 	case *codec.Disconnect:
-		return &refusal{p.Code, string(p.ReasonString), string(p.ServerReference)}
+		return &refusal{p.Code, string(p.ReasonString), string(p.ServerReference), maxHops}
 	case *codec.Auth:
 		return errAuth
 	case *codec.Connack:

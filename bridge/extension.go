@@ -36,19 +36,27 @@ func (m *Marker) UnmarshalText(text []byte) error {
 
 func (m Marker) String() string { return markers[m] }
 
-// mark asks for the extensions in c, for another server only if hops is not 0.
-func (m Marker) mark(c *codec.Connect, hops uint16) {
+// mark asks for the extensions in c: for another server only if alternate, and if
+// there are hops left.
+func (m Marker) mark(c *codec.Connect, alternate bool, hops uint16) {
 	switch {
-	case m == MarkedClientID && hops > 0: // in every version: the session goes by it
+	case m == MarkedClientID && alternate: // in every version: the session goes by it
 		c.ClientID = append([]byte("x-ka-alt/"), c.ClientID...)
 	case m == MarkedClientID:
 		c.ClientID = append([]byte("x-ka/"), c.ClientID...)
 	case c.Version == codec.V5:
-	case m == MarkedFlag:
+	case m == MarkedFlag && alternate:
 		c.HasHops, c.Hops = true, hops
-	case m == MarkedUsername && hops > 0:
+	case m == MarkedFlag:
+		c.HasHops = true
+	case m == MarkedUsername && alternate && hops > 0:
 		c.Username = append(c.Username, ";ka;alt"...)
 	case m == MarkedUsername:
 		c.Username = append(c.Username, ";ka"...)
 	}
+}
+
+// extended reports whether the extensions may come in version v.
+func (b *Bridge) extended(v codec.Version) bool {
+	return v != codec.V5 && b.cfg.Extensions != Unmarked
 }

@@ -19,7 +19,7 @@ func TestKeepAliveNegotiation(t *testing.T) {
 	} {
 		t.Run(test.marker.String(), func(t *testing.T) {
 			play(t, Config{Extensions: test.marker, Username: "me"}, func(t *testing.T, s *scene) {
-				s.b.version = version{old: true, since: time.Now()}
+				s.b.home[0].version = version{old: true, since: time.Now()}
 				want := &test.connect
 				want.Version, want.KeepAlive = codec.V311, 60
 				if want.ClientID == nil {
@@ -54,7 +54,7 @@ func TestKeepAliveNegotiation(t *testing.T) {
 		})
 	}
 	play(t, Config{}, func(t *testing.T, s *scene) {
-		s.b.version = version{old: true, since: time.Now()}
+		s.b.home[0].version = version{old: true, since: time.Now()}
 		up := s.upstream(codec.V311)
 		up.conn.Write([]byte{0x20, 4, 1, 0, 1, 0x2c})
 		up.wantClosed("unasked, it is malformed")

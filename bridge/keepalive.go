@@ -32,9 +32,9 @@ func (l *link) watch(ctx context.Context) error {
 	var asked time.Duration // when PINGREQ was sent that is not yet answered; 0: none
 	for {
 		if l.up.auto {
-			l.quiet.survived(w.survived())
+			l.up.server.quiet.survived(w.survived())
 		}
-		silence := l.silence(l.up)
+		silence := l.up.silence()
 		dead := 2 * silence
 		now := time.Since(w.start)
 		heard, said := time.Duration(w.heard.Load()), time.Duration(w.said.Load())
@@ -81,10 +81,10 @@ func (l *link) watch(ctx context.Context) error {
 
 // silence is how long nothing may be said or heard before the upstream is asked.
 // Three quarters of the keep alive are in time also on a slow line [MQTT-3.1.2-20].
-func (b *Bridge) silence(up *upstream) time.Duration {
+func (up *upstream) silence() time.Duration {
 	longest := up.keepAlive * 3 / 4
 	if up.auto {
-		return b.quiet.next(time.Now(), longest)
+		return up.server.quiet.next(time.Now(), longest)
 	}
 	return longest
 }

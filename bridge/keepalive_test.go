@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -160,7 +161,7 @@ func answerAll(conn net.Conn, ack *codec.Connack) {
 func idle(t *testing.T, cfg Config, behind *nat, ack codec.Connack, until func(b *Bridge)) {
 	s := newScene(t, cfg)
 	s.b.log = slog.New(slog.DiscardHandler)
-	s.b.dial = func(context.Context) (io.ReadWriteCloser, error) {
+	s.b.dial = func(context.Context, *url.URL) (io.ReadWriteCloser, error) {
 		ours, theirs := net.Pipe()
 		go answerAll(theirs, &ack)
 		return behind.between(ours), nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -269,7 +270,7 @@ func testLedger(t *testing.T, seed uint64, v codec.Version, forgets bool) {
 		go gateway.serve(theirs)
 		return ours
 	}
-	s.b.dial = func(context.Context) (io.ReadWriteCloser, error) {
+	s.b.dial = func(context.Context, *url.URL) (io.ReadWriteCloser, error) {
 		ours, theirs := net.Pipe()
 		if forgets && odds(4) {
 			upstream.mu.Lock()

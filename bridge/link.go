@@ -45,11 +45,15 @@ type link struct {
 	cleared chan struct{} // closed when the gateway has answered all of clear
 	ended   chan struct{} // closed when the link ends
 
-	mu       sync.Mutex // guards what follows, and Bridge.received
-	lowered  ids        // QoS 2 messages that went up at QoS 1
-	clearing ids        // released by clear or resolve, and not yet answered
-	unclear  int        // how many of them that the down loop waits for
-	logged   map[*atomic.Int64]bool
+	settling atomic.Bool // what goes up is to be finished, and nothing new begun
+
+	mu         sync.Mutex // guards what follows, Bridge.received and server.sent
+	unfinished int        // QoS 2 messages in server.sent that went up on this link
+	releasing  ids        // released by release, and not yet answered
+	lowered    ids        // QoS 2 messages that went up at QoS 1
+	clearing   ids        // released by clear or resolve, and not yet answered
+	unclear    int        // how many of them that the down loop waits for
+	logged     map[*atomic.Int64]bool
 }
 
 var (
@@ -100,7 +104,75 @@ func (l *link) connectLocal(ctx context.Context) error {
 	l.localMaximum = ack.MaximumPacketSize
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()
+	l.release()
 	return nil
+}
+
+// release ends at the upstream, whose session is behind, the QoS 2 messages that
+// it may wait to see released: it would take new ones with the same identifiers for
+// these. If nobody knows which they are, it is all of them, once.
+func (l *link) release() {
+	s := l.up.server
+	if !l.up.behind || l.up.maximumQoS < 2 {
+		return
+	}
+	l.releasing = all()
+	if s.known {
+		l.releasing = s.sent
+	}
+	s.sent, s.known = ids{}, true
+	var packets []byte
+	for id := uint16(1); id != 0; id++ {
+		if l.releasing.has(id) {
+			l.owed.ask(l.up.wire)
+			packets = (&codec.Pubrel{ID: id}).Append(packets, l.up.wire.version)
+		}
+	}
+	l.up.wire.send(packets)
+}
+
+// isReleased reports whether the PUBCOMP answers a release by release.
+func (l *link) isReleased(id uint16) bool {
+	if !l.up.behind {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.releasing.has(id)
+	l.releasing.remove(id)
+	return was
+}
+
+// released notes, when the link has ended, what was not answered.
+func (l *link) released() {
+	if !l.up.behind {
+		return
+	}
+	l.releasing.remove(0)
+	if l.releasing == (ids{}) {
+		l.lineage.caughtUp(l.up.server.name)
+	}
+	for i := range l.releasing {
+		l.up.server.sent[i] |= l.releasing[i]
+	}
+}
+
+// track notes that a QoS 2 message goes up, or is finished there.
+func (l *link) track(id uint16, sent bool) {
+	if !l.severalServers() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.up.server
+	switch {
+	case sent && !s.sent.has(id):
+		s.sent.add(id)
+		l.unfinished++
+	case !sent && s.sent.has(id):
+		s.sent.remove(id)
+		l.unfinished--
+	}
 }
 
 // clear releases in the gateway the QoS 2 messages that an upstream session
@@ -164,7 +236,7 @@ func (l *link) run(ctx context.Context) error {
 		side string
 		err  error
 	}
-	ended := make(chan end, 6)
+	ended := make(chan end, 7)
 	var loops, writers sync.WaitGroup
 	loops.Go(func() { ended <- end{gateway, l.upLoop()} })
 	loops.Go(func() { ended <- end{upstream, l.downLoop()} })
@@ -172,6 +244,9 @@ func (l *link) run(ctx context.Context) error {
 	writers.Go(func() { ended <- end{upstream, l.up.wire.write()} })
 	watch, unwatch := context.WithCancel(ctx)
 	loops.Go(func() { ended <- end{upstream, l.watch(watch)} })
+	if l.up.rank > 0 && l.cfg.Failback > 0 {
+		loops.Go(func() { ended <- end{upstream, l.failback(watch)} })
+	}
 	first := <-ended
 	err := from(first.side, first.err)
 	fatal := l.up.wire.fatal()
@@ -190,7 +265,8 @@ func (l *link) run(ctx context.Context) error {
 	l.close()
 	<-written
 	loops.Wait()
-	if l.up.auto && first.side == upstream && err != errLeft {
+	l.released()
+	if l.up.auto && first.side == upstream && err != errLeft && first.err != errFailback {
 		l.learn(fatal)
 	}
 	return err
@@ -198,10 +274,11 @@ func (l *link) run(ctx context.Context) error {
 
 // learn takes the silence before the connection was lost.
 func (l *link) learn(fatal time.Duration) {
-	l.quiet.survived(l.up.wire.survived())
-	if l.quiet.lost(fatal) {
-		l.log.Info("the line to the upstream does not survive silence for so long", "silence", fatal.Round(time.Second),
-			"survives", max(l.quiet.good, l.quiet.first).Round(time.Second), "longer_again_in", l.quiet.wait)
+	q := &l.up.server.quiet
+	q.survived(l.up.wire.survived())
+	if q.lost(fatal) {
+		l.log.Info("the line to the upstream does not survive silence for so long", "server", l.up.server.name,
+			"silence", fatal.Round(time.Second), "survives", max(q.good, q.first).Round(time.Second), "longer_again_in", q.wait)
 	}
 }
 

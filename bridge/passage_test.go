@@ -109,7 +109,7 @@ func TestHops(t *testing.T) {
 	})
 	play(t, cfg, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
-		s.b.version = version{old: true, since: time.Now()}
+		s.b.home[0].version = version{old: true, since: time.Now()}
 		up := s.upstream(codec.V311)
 		up.send(&codec.Connack{SessionPresent: true})
 		local := s.local(100, &codec.Connack{})
@@ -128,7 +128,7 @@ func TestEchoIsNotTaken(t *testing.T) {
 	cfg := Config{Up: mustRules(t, "s/#", "other/#"), Down: mustRules(t, "site/s/+ -> in/$1"), UpPrefix: "site/"}
 	play(t, cfg, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
-		s.b.version = version{old: true, since: time.Now()}
+		s.b.home[0].version = version{old: true, since: time.Now()}
 		old := func(ack codec.Connack) (up, local *peer) {
 			up = s.upstream(codec.V311)
 			up.send(&ack)

@@ -26,6 +26,7 @@ type peer struct {
 	conn    net.Conn
 	version codec.Version
 	got     chan []byte // packets, closed with the connection
+	host    string      // of an upstream: the one that was dialled
 }
 
 func newPeer(t *testing.T, name string, conn net.Conn, v codec.Version) *peer {
@@ -123,14 +124,20 @@ func (p *peer) show(b []byte) string {
 type scene struct {
 	t         *testing.T
 	b         *Bridge
-	upstreams chan net.Conn // dialled by the bridge
+	upstreams chan dialled // by the bridge
 	locals    chan net.Conn
 	log       *syncBuffer
 	leave     context.CancelFunc
 	start     func() // lets Run begin; upstream does it too
 
 	mu   sync.Mutex
-	down error // guarded by mu: what dialling the upstream gives
+	down error           // guarded by mu: what dialling the upstream gives
+	away map[string]bool // guarded by mu: hosts that can not be dialled
+}
+
+type dialled struct {
+	host string
+	conn net.Conn
 }
 
 type syncBuffer struct {
@@ -176,12 +183,14 @@ func play(t *testing.T, cfg Config, fn func(t *testing.T, s *scene)) {
 }
 
 func newScene(t *testing.T, cfg Config) *scene {
-	s := &scene{t: t, upstreams: make(chan net.Conn, 16), locals: make(chan net.Conn, 16), log: new(syncBuffer), start: func() {}}
+	s := &scene{t: t, upstreams: make(chan dialled, 16), locals: make(chan net.Conn, 16), log: new(syncBuffer), start: func() {}}
 	if cfg.Up == nil && cfg.Down == nil {
 		cfg.Up = []Rule{{Filter: "sensors/#", QoS: 2}}
 	}
 	cfg.Name, cfg.ClientID = "cloud", "site7"
-	cfg.URL = &url.URL{Scheme: "mqtt", Host: "cloud.example.com"}
+	if cfg.URL == nil {
+		cfg.URL = &url.URL{Scheme: "mqtt", Host: "cloud.example.com"}
+	}
 	cfg.Log = slog.New(slog.NewTextHandler(s.log, nil))
 	cfg.Dial = func() io.ReadWriteCloser {
 		ours, theirs := net.Pipe()
@@ -193,14 +202,17 @@ func newScene(t *testing.T, cfg Config) *scene {
 		t.Fatal(err)
 	}
 	b.known = true // that nothing is left over, so that not all identifiers are released
-	b.dial = func(context.Context) (io.ReadWriteCloser, error) {
+	b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.down != nil {
 			return nil, s.down
 		}
+		if s.away[u.Host] {
+			return nil, errors.New("no route to " + u.Host)
+		}
 		ours, theirs := net.Pipe()
-		s.upstreams <- theirs
+		s.upstreams <- dialled{u.Host, theirs}
 		return ours, nil
 	}
 	s.b = b
@@ -213,6 +225,16 @@ func (s *scene) unreachable(yes bool) {
 	s.down = nil
 	if yes {
 		s.down = errors.New("no route")
+	}
+}
+
+// leaves sets the hosts that can not be dialled.
+func (s *scene) leaves(hosts ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = make(map[string]bool)
+	for _, host := range hosts {
+		s.away[host] = true
 	}
 }
 
@@ -229,8 +251,10 @@ func (s *scene) dialled(v codec.Version) *peer {
 	s.t.Helper()
 	s.start()
 	select {
-	case conn := <-s.upstreams:
-		return newPeer(s.t, "upstream", conn, v)
+	case d := <-s.upstreams:
+		p := newPeer(s.t, "upstream", d.conn, v)
+		p.host = d.host
+		return p
 	case <-time.After(2 * time.Hour):
 		s.t.Fatal("the bridge does not connect to the upstream")
 		return nil

@@ -136,14 +136,21 @@ func wayBack(steps []step, from int, follows func(a, b *step) bool) int {
 }
 
 // sameServer reports whether two bridges lead to one server for all that can be seen:
-// the same host, and the same port or each scheme's own.
+// any of the one's has the same host as one of the other's, and the same port or
+// each scheme's own.
 func sameServer(a, b *Config) bool {
-	if a.URL == nil || b.URL == nil || a.URL.Hostname() != b.URL.Hostname() {
-		return false
-	}
-	pa, pb := a.URL.Port(), b.URL.Port()
 	usual := func(port, scheme string) bool { return port == "" || port == defaultPort[scheme] }
-	return pa == pb || usual(pa, a.URL.Scheme) && usual(pb, b.URL.Scheme)
+	for _, u := range a.urls() {
+		for _, v := range b.urls() {
+			if u == nil || v == nil || u.Hostname() != v.Hostname() {
+				continue
+			}
+			if pu, pv := u.Port(), v.Port(); pu == pv || usual(pu, u.Scheme) && usual(pv, v.Scheme) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // A Passage is what becomes of a message on its way through a bridge.

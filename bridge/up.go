@@ -34,6 +34,9 @@ func (l *link) fromGateway(p codec.Packet) error {
 	v := l.up.wire.version
 	switch p := p.(type) {
 	case *codec.Publish:
+		if l.settling.Load() && p.QoS > 0 {
+			return nil // it comes again on the next link
+		}
 		l.relayUp(p)
 
 	// Acknowledgements of what came down. That nobody subscribes to it only a
@@ -157,6 +160,7 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.mu.Unlock()
 	case p.QoS == 2:
 		l.begun.add(id)
+		l.track(id, true)
 	}
 }
 

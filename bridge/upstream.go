@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/codec"
@@ -26,6 +27,7 @@ type refusal struct {
 	code   codec.ReasonCode
 	reason string // in the words of the server, if it has any
 	server string // the other one to use, if it names any
+	hops   int    // how often that one may send on
 }
 
 func (r *refusal) Error() string {
@@ -51,8 +53,15 @@ func (h *hungUp) Error() string        { return "connection closed on CONNECT: "
 func (h *hungUp) Is(target error) bool { return target == errOldVersion }
 func (h *hungUp) Unwrap() error        { return h.err }
 
-// permanent reports whether err is a refusal that somebody has to mend.
-func permanent(err error) bool { return hint(err) != "" }
+// permanent reports whether err is a refusal that somebody has to mend; of several
+// servers, of each of them.
+func permanent(err error) bool {
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !permanent(err) })
+	}
+	return hint(err) != ""
+}
 
 // hint says what to do about err, if there is something that can be done here.
 func hint(err error) string {
@@ -74,7 +83,7 @@ func hint(err error) string {
 	case codec.UnsupportedProtocolVersion:
 		return "the upstream takes neither MQTT 5 nor 3.1.1: check that the URL is right"
 	case codec.UseAnotherServer, codec.ServerMoved:
-		return "set the URL to the server that the upstream names"
+		return "set the URL to the server that the upstream names, or allow to be redirected there"
 	}
 	return ""
 }
@@ -82,7 +91,10 @@ func hint(err error) string {
 // An upstream is an accepted connection to the upstream, and what it offers.
 type upstream struct {
 	wire              *wire
-	sessionPresent    bool
+	server            *server
+	rank              int  // of the server in the list, or of the one that sent the bridge to it
+	sessionPresent    bool // and that session is the one that goes on
+	behind            bool // there is one, and it is not
 	keepAlive         time.Duration
 	auto              bool // the silence may be as long as the path survives, within keepAlive
 	receiveMaximum    uint16
@@ -93,10 +105,10 @@ type upstream struct {
 	noShared          bool
 }
 
-// connectUpstream dials, asks for version v and subscribes to what the
+// connectUpstream dials s, asks for version v and subscribes to what the
 // upstream's session does not have already.
-func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstream, error) {
-	rwc, err := b.dial(ctx)
+func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version) (*upstream, error) {
+	rwc, err := b.dial(ctx, s.url)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +116,16 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	if v == codec.V5 { // 3.1.1 can not be told
 		w.maxSize = b.cfg.MaxPacketSize
 	}
-	w.dec.Extended = v != codec.V5 && b.cfg.Extensions != Unmarked
+	w.dec.Extended = b.extended(v)
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	ack, err := w.handshake(b.connectPacket(v))
 	stop()
 	switch {
 	case err == nil && ack.Code >= 0x80:
-		err = &refusal{ack.Code, string(ack.ReasonString), string(ack.ServerReference)}
+		err = &refusal{ack.Code, string(ack.ReasonString), string(ack.ServerReference), maxHops}
+		if v != codec.V5 {
+			err.(*refusal).hops = int(ack.Hops)
+		}
 	case err == nil && w.version != v: // accepted, but in the form of another version
 		err = errOldVersion
 	case err != nil && err != errNoAnswer && len(w.in) == 0:
@@ -122,12 +137,16 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 		if b.known {
 			b.doubtful = b.received
 		}
+		if ack == nil {
+			b.lineage.unanswered(s.name)
+		}
 		rwc.Close()
 		return nil, err
 	}
 	up := &upstream{
 		wire:              w,
-		sessionPresent:    ack.SessionPresent,
+		server:            s,
+		sessionPresent:    b.lineage.accepted(s.name, ack.SessionPresent),
 		keepAlive:         b.keepAlive(),
 		auto:              b.cfg.AutoKeepAlive,
 		receiveMaximum:    b.cfg.MaxInflight,
@@ -145,6 +164,10 @@ func (b *Bridge) connectUpstream(ctx context.Context, v codec.Version) (*upstrea
 	}
 	if ack.HasServerKeepAlive && ack.ServerKeepAlive != 0 { // [MQTT-3.1.2-21]
 		up.keepAlive = time.Duration(ack.ServerKeepAlive) * time.Second
+	}
+	up.behind = ack.SessionPresent && !up.sessionPresent
+	if !ack.SessionPresent {
+		s.sent, s.known = ids{}, true
 	}
 	if !up.sessionPresent {
 		b.subscribed, b.stale = false, true
@@ -181,7 +204,7 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	if b.cfg.Username != "" || v != codec.V5 && b.cfg.Password != nil { // [MQTT-3.1.2-22] of 3.1.1
 		c.Username = []byte(b.cfg.Username)
 	}
-	b.cfg.Extensions.mark(c, 0)
+	b.cfg.Extensions.mark(c, !b.cfg.Redirect.none(), uint16(b.hops))
 	return c
 }
 

@@ -241,7 +241,7 @@ func (c *checker) bridges(s *settings) {
 		if b.Extensions == bridge.MarkedUsername && b.Username == "" {
 			c.add("EXTENSIONS", "username, but there is no %sUSERNAME to mark", c.prefix)
 		}
-		if b.url = c.url(b.URL); b.url != nil {
+		if b.urls = c.urls(b.URL); b.urls != nil {
 			c.bridgeTLS(b)
 		}
 		if len(b.Up)+len(b.Down) == 0 {
@@ -281,28 +281,36 @@ func (c *checker) topics(s *settings) {
 	}
 }
 
-func (c *checker) url(text serverURL) *url.URL {
-	if text == "" {
+// urls reads the list of a bridge's servers, nil if one is wrong.
+func (c *checker) urls(list serverURLs) (urls []*url.URL) {
+	if len(list) == 0 {
 		c.add("URL", "missing: set it to the upstream, such as mqtts://broker.example:8883")
-		return nil
 	}
-	u, err := parseURL(text)
-	switch {
-	case err != nil:
-		c.add("URL", "%v", err)
-		return nil
-	case u.Scheme == "unix":
-		c.add("URL", "an upstream is mqtt://, mqtts://, ws:// or wss://")
-		return nil
+	for i, text := range list {
+		u, err := parseURL(text)
+		switch {
+		case err != nil:
+			c.add("URL", "%v", err)
+			return nil
+		case u.Scheme == "unix":
+			c.add("URL", "an upstream is mqtt://, mqtts://, ws:// or wss://")
+			return nil
+		case slices.Contains(list[:i], text):
+			c.add("URL", "%s is in the list twice", text)
+			return nil
+		}
+		urls = append(urls, u)
 	}
-	return u
+	return urls
 }
 
+func secure(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" }
+
 func (c *checker) bridgeTLS(b *bridgeSettings) {
-	if b.url.Scheme == "mqtt" || b.url.Scheme == "ws" {
+	if !slices.ContainsFunc(b.urls, secure) {
 		for _, p := range []struct{ name, text string }{{"CA", b.CA}, {"CERT", b.Cert}, {"KEY", b.Key}} {
 			if p.text != "" {
-				c.add(p.name, "set, but %s:// is without TLS: write mqtts:// or wss://", b.url.Scheme)
+				c.add(p.name, "set, but %s:// is without TLS: write mqtts:// or wss://", b.urls[0].Scheme)
 			}
 		}
 		return

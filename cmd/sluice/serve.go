@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -170,7 +172,9 @@ func (s *settings) bridges(wires *transport.Transport, log *slog.Logger) ([]*bri
 func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *slog.Logger) bridge.Config {
 	c := bridge.Config{
 		Name:          b.Name,
-		URL:           b.url,
+		Failback:      b.Failback,
+		Redirect:      b.Redirect,
+		File:          filepath.Join(s.DataDir, "bridge-"+url.PathEscape(b.Name)+".json"),
 		ClientID:      b.ClientID,
 		Username:      b.Username,
 		TLS:           b.tls,
@@ -187,6 +191,12 @@ func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *sl
 		MaxPacketSize: uint32(s.MaxPacketSize),
 		Dial:          wires.Dial,
 		Log:           log,
+	}
+	if len(b.urls) > 0 {
+		c.URL, c.Others = b.urls[0], b.urls[1:]
+	}
+	if c.Failback == 0 {
+		c.Failback = -1
 	}
 	if b.Password != "" {
 		c.Password = []byte(b.Password)

@@ -89,7 +89,9 @@ type settings struct {
 
 // bridgeSettings is one upstream.
 type bridgeSettings struct {
-	URL         serverURL     `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket"`
+	URL         serverURLs    `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket; or several with commas between them, of which the first is used that is well"`
+	Failback    time.Duration `env:"FAILBACK" envDefault:"5m" about:"How long between two looks whether an earlier one of several URLs is well again, to go back to it; 0 for never"`
+	Redirect    bridge.Hosts  `env:"REDIRECT_ALLOW" about:"Hosts that the upstream may send the bridge on to (Server Reference), for a time or for good: b.example.com,*.example.org,10.0.0.0/8"`
 	Name        string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
 	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username    string        `env:"USERNAME" about:"User name at the upstream"`
@@ -110,8 +112,8 @@ type bridgeSettings struct {
 	number int // n
 
 	// Set by check.
-	url *url.URL
-	tls *tls.Config // nil: the URL is mqtt: or ws:
+	urls []*url.URL  // of URL; none if it is wrong
+	tls  *tls.Config // nil: all are mqtt: or ws:
 }
 
 // clientSettings are the defaults of sluice pub, sluice sub and sluice bench.

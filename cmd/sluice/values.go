@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -190,6 +191,28 @@ func (s serverURL) String() string {
 		return "(not a URL)"
 	}
 	return u.Redacted()
+}
+
+// serverURLs are the URLs of servers, in the order of preference.
+type serverURLs []serverURL
+
+func (s *serverURLs) UnmarshalText(text []byte) error {
+	*s = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return errors.New("a URL is missing, or there is a comma too many")
+		}
+		*s = append(*s, serverURL(part))
+	}
+	return nil
+}
+
+func (s serverURLs) String() string {
+	var list []string
+	for _, one := range s {
+		list = append(list, one.String())
+	}
+	return strings.Join(list, ",")
 }
 
 // policy is a gateway.Policy by name.

@@ -1,0 +1,84 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice/codec"
+)
+
+var errFailback = errors.New("an earlier server of the list is well again")
+
+// maxFailbacks is how many times longer than at first the bridge waits after it
+// has gone back to servers that then did not accept.
+const maxFailbacks = 64
+
+// failback looks now and then, aside, whether a server before this one in the list
+// is well, and then ends the link when nothing is under way.
+func (l *link) failback(ctx context.Context) error {
+	for {
+		select {
+		case <-time.After(l.cfg.Failback * time.Duration(max(1, l.failbacks))):
+		case <-ctx.Done():
+			return nil
+		}
+		for _, s := range l.home[:l.up.rank] {
+			if err := l.well(ctx, s); err != nil {
+				l.log.Debug("not well yet", "server", s.name, "error", err)
+				continue
+			}
+			l.settle(ctx)
+			return errFailback
+		}
+	}
+}
+
+// well asks a server whether it takes clients, as another client than the bridge:
+// as the same it would lose its connection, or its session.
+func (b *Bridge) well(ctx context.Context, s *server) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	rwc, err := b.dial(ctx, s.url)
+	if err != nil {
+		return err
+	}
+	defer rwc.Close()
+	stop := context.AfterFunc(ctx, func() { rwc.Close() })
+	defer stop()
+	w := newWire(rwc, s.version.ask(time.Now()))
+	w.dec.Extended = b.extended(w.version)
+	c := b.connectPacket(w.version)
+	c.ClientID, c.CleanStart, c.SessionExpiry = append(c.ClientID, "-look"...), true, 0
+	ack, err := w.handshake(c)
+	if err != nil {
+		return err
+	}
+	switch ack.Code {
+	case codec.Success:
+		rwc.Write((&codec.Disconnect{}).Append(nil, w.version))
+	case codec.NotAuthorized, codec.ClientIdentifierNotValid, codec.BadUserNameOrPassword: // may be about that other client
+	default:
+		return &refusal{code: ack.Code}
+	}
+	return nil
+}
+
+// settle lets what is under way upwards be finished, as far as that is possible
+// within an acknowledgement time-out: where the other server does not share the
+// session, it would go up twice. New messages wait for the next link meanwhile.
+func (l *link) settle(ctx context.Context) {
+	l.settling.Store(true)
+	for end := time.Now().Add(l.cfg.AckTimeout); time.Now().Before(end) && ctx.Err() == nil; {
+		l.mu.Lock()
+		sent := l.unfinished
+		l.mu.Unlock()
+		if owes, _ := l.owed.pending(); !owes && sent == 0 {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// memory is what a bridge knows longer than its process lives: about servers,
+// nothing about messages.
+type memory struct {
+	Last    string                   `json:"last,omitempty"` // as in lineage
+	Behind  []string                 `json:"behind,omitempty"`
+	Silence map[string]memoryOfQuiet `json:"silence,omitempty"` // by server
+}
+
+// memoryOfQuiet is in seconds, as in quiet.
+type memoryOfQuiet struct {
+	Good float64 `json:"good,omitempty"`
+	Bad  float64 `json:"bad,omitempty"`
+}
+
+// maxMemory is how large the file may be, in bytes.
+const maxMemory = 1 << 20
+
+// recall reads the file. One that is not there, or is damaged, is as good as none:
+// then nothing is known.
+func (b *Bridge) recall() error {
+	if b.cfg.File == "" {
+		return nil
+	}
+	info, err := os.Stat(b.cfg.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Size() > maxMemory {
+		return fmt.Errorf("%s: larger than %d bytes", b.cfg.File, maxMemory)
+	}
+	text, err := os.ReadFile(b.cfg.File)
+	if err != nil {
+		return err
+	}
+	var m memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		return fmt.Errorf("%s: %w", b.cfg.File, err)
+	}
+	b.remembered = text
+	b.lineage = lineage{m.Last, m.Behind}
+	b.silences = m.Silence
+	return nil
+}
+
+// remember writes the file, if there is anything new and worth it.
+func (b *Bridge) remember() {
+	if b.cfg.File == "" || !b.severalServers() && !b.cfg.AutoKeepAlive {
+		return
+	}
+	m := memory{Last: b.lineage.last, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
+	for name, s := range b.servers {
+		if q := (memoryOfQuiet{s.quiet.good.Seconds(), s.quiet.bad.Seconds()}); q != (memoryOfQuiet{}) {
+			m.Silence[name] = q
+		}
+	}
+	text, err := json.Marshal(m)
+	if err == nil && !bytes.Equal(text, b.remembered) {
+		err = replace(b.cfg.File, text)
+	}
+	if err != nil {
+		b.log.Warn("what is known of the servers is not written down", "error", err)
+		return
+	}
+	b.remembered = text
+}
+
+// replace makes text the contents of the file path, on disk, or leaves it as it was.
+func replace(path string, text []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// begin is the quiet of a server as far as it was known before.
+func (b *Bridge) begin(name string) quiet {
+	q := quiet{first: b.cfg.KeepAlive * 3 / 4}
+	m := b.silences[name]
+	if good, bad := seconds(m.Good), seconds(m.Bad); good >= q.first && (bad == 0 || bad > good) {
+		q.good, q.bad, q.wait, q.again = good, bad, tryAgain, time.Now().Add(tryAgain)
+	}
+	return q
+}
+
+func seconds(s float64) time.Duration {
+	if s <= 0 || s > maxKeepAlive.Seconds() {
+		return 0
+	}
+	return time.Duration(s * float64(time.Second))
+}

@@ -1,0 +1,458 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/codec"
+)
+
+func hosts(names ...string) (list []*url.URL) {
+	for _, name := range names {
+		list = append(list, &url.URL{Scheme: "mqtt", Host: name})
+	}
+	return list
+}
+
+// on is the next connection made, which has to be to host, accepted with ack.
+func (s *scene) on(sentence, host string, ack codec.Connack) *peer {
+	s.t.Helper()
+	up := s.upstream(codec.V5)
+	if up.host != host {
+		s.t.Fatalf("%s: dialled %s, want %s", sentence, up.host, host)
+	}
+	ack.MaximumQoS = 2
+	up.send(&ack)
+	return up
+}
+
+func TestFailover(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b", "c"), Failback: time.Minute, KeepAlive: 10 * time.Hour, AckTimeout: 10 * time.Hour}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		began := time.Now()
+		s.leaves("a", "b")
+		up := s.on("the first two are away", "c", codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{})
+		if took := time.Since(began); took != 0 {
+			t.Errorf("reached after %v, want at once", took)
+		}
+		synctest.Wait()
+		if server := s.b.Status().Server; server != "mqtt://c" {
+			t.Errorf("Status().Server = %q", server)
+		}
+
+		// While something is under way the bridge stays a little.
+		local.send(publish(1, 2, "sensors/1", "x"), publish(2, 1, "sensors/1", "y"))
+		up.want("go up", publish(1, 2, "sensors/1", "x"), publish(2, 1, "sensors/1", "y"))
+		s.leaves("a")
+		look := s.dialled(codec.V5)
+		if look.host != "b" {
+			t.Fatalf("looked at %s", look.host)
+		}
+		c := s.b.connectPacket(codec.V5)
+		c.ClientID, c.CleanStart, c.SessionExpiry = []byte("site7-look"), true, 0
+		look.want("a look is another client", c)
+		look.send(&codec.Connack{MaximumQoS: 2})
+		look.want("that goes at once", &codec.Disconnect{})
+		synctest.Wait()
+		local.send(publish(3, 1, "sensors/1", "z"))
+		up.wantIdle("nothing new is begun")
+		up.send(&codec.Puback{ID: 2}, &codec.Pubrec{ID: 1})
+		local.want("what is under way is finished", &codec.Puback{ID: 2}, &codec.Pubrec{ID: 1})
+		local.send(&codec.Pubrel{ID: 1})
+		up.want("to the end", &codec.Pubrel{ID: 1})
+		up.send(&codec.Pubcomp{ID: 1})
+		local.want("to the end", &codec.Pubcomp{ID: 1})
+		up.want("then the bridge goes", &codec.Disconnect{})
+
+		up = s.on("goes back to the first that is well", "b", codec.Connack{})
+		local = s.local(100, &codec.Connack{})
+		local.send(publish(3, 1, "sensors/1", "z"))
+		up.want("and what came meanwhile goes up", publish(3, 1, "sensors/1", "z"))
+		up.send(&codec.Puback{ID: 3})
+		local.want("once", &codec.Puback{ID: 3})
+
+		// A server that does not take clients is not well.
+		s.leaves()
+		look = s.dialled(codec.V5)
+		if look.host != "a" {
+			t.Fatalf("looked at %s", look.host)
+		}
+		look.send(&codec.Connack{Code: codec.ServerBusy, MaximumQoS: 2})
+		<-look.got
+		looked := time.Now()
+		look = s.dialled(codec.V5)
+		if took := time.Since(looked); took != time.Minute {
+			t.Errorf("looked again after %v, want a minute", took)
+		}
+		look.send(&codec.Connack{Code: codec.NotAuthorized, MaximumQoS: 2}) // this other client
+		s.on("goes back to the first", "a", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		time.Sleep(time.Hour)
+		if len(s.upstreams) != 0 {
+			t.Error("looks on although there is no earlier one")
+		}
+	})
+}
+
+// A server that seems to be well and is not is gone back to less and less often.
+func TestFailbackInVain(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: time.Minute, KeepAlive: 10 * time.Hour}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.leaves("a")
+		s.on("the first is away", "b", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		s.leaves()
+		for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 64} {
+			began := time.Now()
+			look := s.dialled(codec.V5)
+			if took := time.Since(began); took < want*time.Minute || took > want*time.Minute+time.Second {
+				t.Errorf("looked after %v, want %d minutes", took, want)
+			}
+			look.send(&codec.Connack{MaximumQoS: 2})
+			up := s.upstream(codec.V5)
+			up.send(&codec.Connack{Code: codec.ServerBusy, MaximumQoS: 2})
+			s.on("refused", "b", codec.Connack{SessionPresent: true})
+			s.local(100, &codec.Connack{})
+		}
+	})
+}
+
+// The session of a server that the bridge comes back to, after one that shares none
+// with it, holds identifiers that now belong to other messages.
+func TestSessionBehind(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the first", "a", codec.Connack{})
+		local := s.local(100, &codec.Connack{})
+		local.send(publish(7, 2, "sensors/1", "old"), publish(8, 2, "sensors/1", "done"))
+		up.want("go up", publish(7, 2, "sensors/1", "old"), publish(8, 2, "sensors/1", "done"))
+		up.send(&codec.Pubrec{ID: 8})
+		local.want("half", &codec.Pubrec{ID: 8})
+		local.send(&codec.Pubrel{ID: 8})
+		up.want("half", &codec.Pubrel{ID: 8})
+		up.send(&codec.Pubcomp{ID: 8})
+		local.want("whole", &codec.Pubcomp{ID: 8})
+
+		s.leaves("a")
+		up.conn.Close()
+		up = s.on("another", "b", codec.Connack{})
+		local = s.local(100, &codec.Connack{})
+		again := publish(7, 2, "sensors/1", "old")
+		again.Dup = true
+		local.send(again)
+		up.want("to a server that does not share the session it is new", publish(7, 2, "sensors/1", "old"))
+		up.send(&codec.Pubrec{ID: 7})
+		local.want("", &codec.Pubrec{ID: 7})
+		local.send(&codec.Pubrel{ID: 7})
+		up.want("", &codec.Pubrel{ID: 7})
+		up.send(&codec.Pubcomp{ID: 7})
+		local.want("", &codec.Pubcomp{ID: 7})
+
+		s.leaves("b")
+		up.conn.Close()
+		for range 2 { // the first time the answer is lost
+			up = s.on("back", "a", codec.Connack{SessionPresent: true})
+			local = s.local(100, &codec.Connack{})
+			up.want("the session is behind: what it may hold is released", &codec.Pubrel{ID: 7})
+			up.conn.Close()
+		}
+		up = s.on("back", "a", codec.Connack{SessionPresent: true})
+		local = s.local(100, &codec.Connack{})
+		up.want("and again until that is answered", &codec.Pubrel{ID: 7})
+		local.send(publish(7, 2, "sensors/1", "new"))
+		up.want("the identifier is of another message now", publish(7, 2, "sensors/1", "new"))
+		up.send(&codec.Pubcomp{ID: 7, Code: codec.PacketIdentifierNotFound}, &codec.Pubrec{ID: 7})
+		local.want("of the release the gateway hears nothing", &codec.Pubrec{ID: 7})
+		local.send(&codec.Pubrel{ID: 7})
+		up.want("", &codec.Pubrel{ID: 7})
+		up.conn.Close()
+		up = s.on("the session goes on", "a", codec.Connack{SessionPresent: true})
+		local = s.local(100, &codec.Connack{})
+		local.send(&codec.Pubrel{ID: 7})
+		up.want("and nothing is released without need", &codec.Pubrel{ID: 7})
+	})
+}
+
+func TestSharedSession(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		for range 2 {
+			for _, host := range []string{"b", "a"} {
+				local := s.local(100, &codec.Connack{})
+				again := publish(7, 2, "sensors/1", "x")
+				again.Dup = true
+				local.send(again)
+				up.want("the session goes on: it comes again", again)
+				s.leaves(map[string]string{"a": "b", "b": "a"}[host])
+				up.conn.Close()
+				up = s.on("the other node of a cluster", host, codec.Connack{SessionPresent: true})
+			}
+		}
+		s.local(100, &codec.Connack{})
+	})
+}
+
+func TestLineageOutlivesTheProcess(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bridge.json")
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1, File: file}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		s.leaves("a")
+		up.conn.Close()
+		s.on("another", "b", codec.Connack{})
+		s.local(100, &codec.Connack{})
+	})
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		for id := uint16(1); id != 0; id++ {
+			up.want("nobody knows what it holds: all is released", &codec.Pubrel{ID: id})
+		}
+	})
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("a damaged file is none", "a", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		up.wantIdle("nothing is known")
+		if log := s.log.String(); !strings.Contains(log, file) {
+			t.Errorf("the log does not say so: %s", log)
+		}
+	})
+}
+
+func TestSilenceOutlivesTheProcess(t *testing.T) {
+	cfg := Config{AutoKeepAlive: true, File: filepath.Join(t.TempDir(), "bridge.json")}
+	synctest.Test(t, func(t *testing.T) {
+		idle(t, cfg, &nat{remembers: 30 * time.Minute}, codec.Connack{SessionPresent: true, MaximumQoS: 2}, func(*Bridge) { time.Sleep(48 * time.Hour) })
+	})
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, _ := s.connect(codec.Connack{SessionPresent: true})
+		began := time.Now()
+		up.want("what was found out holds", &codec.Pingreq{})
+		if took := time.Since(began); took < 15*time.Minute || took > 30*time.Minute {
+			t.Errorf("PINGREQ after %v", took)
+		}
+	})
+}
+
+func allowed(t *testing.T, text string) (h Hosts) {
+	if err := h.UnmarshalText([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestRedirect(t *testing.T) {
+	ack := func(code codec.ReasonCode, to string) codec.Connack {
+		return codec.Connack{Code: code, ServerReference: []byte(to)}
+	}
+	cfg := Config{URL: hosts("a")[0], Redirect: allowed(t, "*.example.com, 10.0.0.0/8,::1")}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		began := time.Now()
+		s.on("home", "a", ack(codec.UseAnotherServer, "evil.example.org b.example.com:1884"))
+		up := s.on("the first that is allowed", "b.example.com:1884", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		if took := time.Since(began); took != 0 {
+			t.Errorf("sent on after %v, want at once", took)
+		}
+		time.Sleep(time.Minute / 2)
+		up.conn.Close()
+		up = s.on("for a time only: next is home", "a", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		time.Sleep(time.Minute / 2)
+		began = time.Now()
+		up.send(&codec.Disconnect{Code: codec.UseAnotherServer, ServerReference: []byte("[::1]")})
+		up = s.on("sent on while connected", "[::1]", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		if took := time.Since(began); took != 0 {
+			t.Errorf("sent on after %v, want at once", took)
+		}
+		up.send(&codec.Disconnect{Code: codec.ServerMoved, ServerReference: []byte("10.1.2.3")})
+		up = s.on("for good", "10.1.2.3", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		time.Sleep(time.Minute / 2)
+		up.conn.Close()
+		s.on("of home that is not so", "a", ack(codec.ServerMoved, "c.example.com"))
+		up = s.on("now it is", "c.example.com", codec.Connack{})
+		for range 2 {
+			s.local(100, &codec.Connack{})
+			up.conn.Close()
+			up = s.on("it is remembered", "c.example.com", codec.Connack{})
+		}
+		s.local(100, &codec.Connack{})
+		s.leaves("c.example.com")
+		up.conn.Close()
+		s.on("out of reach: the one in the settings", "a", ack(codec.ServerMoved, "d.example.com"))
+		s.on("has moved further", "d.example.com", codec.Connack{})
+		s.local(100, &codec.Connack{})
+	})
+	play(t, cfg, func(t *testing.T, s *scene) { // in circles
+		for _, host := range []string{"a", "b.example.com", "c.example.com", "b.example.com"} {
+			to := "b.example.com"
+			if host == to {
+				to = "c.example.com"
+			}
+			s.on("sent on", host, ack(codec.UseAnotherServer, to))
+		}
+		began := time.Now()
+		s.on("not for ever: back to the one in the settings", "a", codec.Connack{})
+		if took := time.Since(began); took < minWait {
+			t.Errorf("tried again after %v", took)
+		}
+		s.local(100, &codec.Connack{})
+	})
+	for name, reference := range map[string]string{
+		"not allowed": "example.com", "an address that is not": "11.0.0.1", "itself": "mqtt://a", "empty": " ",
+		"rubbish": "b.example.com:port b.example.com/x me@b.example.com :1883 [::1 " + strings.Repeat("b.example.com.", 100),
+		"scheme":  "ftp://b.example.com",
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, cfg, func(t *testing.T, s *scene) {
+				began := time.Now()
+				s.on("home", "a", ack(codec.UseAnotherServer, reference))
+				s.on("stays", "a", codec.Connack{})
+				s.local(100, &codec.Connack{})
+				if took := time.Since(began); took < maxWait/2 {
+					t.Errorf("tried again after %v, want at leisure", took)
+				}
+			})
+		})
+	}
+	secureHome := cfg
+	secureHome.URL = &url.URL{Scheme: "mqtts", Host: "a"}
+	play(t, secureHome, func(t *testing.T, s *scene) {
+		s.on("home", "a", ack(codec.UseAnotherServer, "tcp://b.example.com mqtt://b.example.com ws://b.example.com wss://c.example.com"))
+		s.on("not without TLS", "c.example.com", codec.Connack{})
+		s.local(100, &codec.Connack{})
+	})
+}
+
+func TestAlternateServer(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Extensions: MarkedFlag, Redirect: allowed(t, "b,c")}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		for _, host := range []string{"a", "b:1884", "c"} {
+			u := hosts(host)[0]
+			s.b.server(u).version = version{old: true, since: time.Now()}
+		}
+		alternate := func(url string, hops byte) []byte {
+			b := append([]byte{0x20, byte(6 + len(url)), 0, 6, 0, byte(len(url))}, url...)
+			return append(b, 0, hops)
+		}
+		next := func(host string, hops uint16) *peer {
+			t.Helper()
+			up := s.dialled(codec.V311)
+			if up.host != host {
+				t.Fatalf("dialled %s, want %s", up.host, host)
+			}
+			up.want("asks, with what it still takes", &codec.Connect{Version: codec.V311, KeepAlive: 60, ClientID: []byte("site7"), HasHops: true, Hops: hops})
+			return up
+		}
+		next("a", 3).conn.Write(alternate("tcp://b:1884", 1))
+		next("b:1884", 1).conn.Write(alternate("tcp://c", 0))
+		next("c", 0).conn.Write(alternate("tcp://b:1884", 0)) // against the rules
+		next("a", 3).conn.Write([]byte{0x20, 2, 1, 0})
+		s.local(100, &codec.Connack{})
+	})
+}
+
+// TestLedgerOfTwo breaks connections to two servers that share nothing, at random.
+// Nothing is lost, whatever identifiers they still hold.
+func TestLedgerOfTwo(t *testing.T) {
+	for seed := range uint64(30) {
+		synctest.Test(t, func(t *testing.T) { testLedgerOfTwo(t, seed) })
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
+		}
+	}
+}
+
+func testLedgerOfTwo(t *testing.T, seed uint64) {
+	const n = 60
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 2))
+	cuts, moves := 0, 0
+	odds := func(of int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.IntN(of) == 0
+	}
+	cut := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if cuts < 60 && r.IntN(20) == 0 {
+			cuts++
+			return true
+		}
+		return false
+	}
+	gateway := &side{version: codec.V5, subscribed: true, receiveMax: 5, cut: cut, received: map[uint16]bool{}}
+	both := map[string]*side{}
+	for i, host := range []string{"a", "b"} {
+		both[host] = &side{version: codec.V5, receiveMax: 5, cut: cut, received: map[uint16]bool{}, lost: true}
+		for j := range n / 2 {
+			both[host].queue = append(both[host].queue, *publish(0, byte(2-j%2), "cmd/1", fmt.Sprint(i*n/2+j)))
+		}
+	}
+	for i := range n {
+		gateway.queue = append(gateway.queue, *publish(0, byte(2-i%2), "sensors/1", fmt.Sprint(i)))
+	}
+	s := newScene(t, Config{URL: hosts("a")[0], Others: hosts("b"), Up: []Rule{{Filter: "sensors/#", QoS: 2}}, Down: []Rule{{Filter: "cmd/#", QoS: 2}}, Failback: time.Minute})
+	s.b.log = slog.New(slog.DiscardHandler)
+	s.b.cfg.Dial = func() io.ReadWriteCloser {
+		ours, theirs := net.Pipe()
+		go gateway.serve(theirs)
+		return ours
+	}
+	last := ""
+	s.b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
+		if u.Host == "a" && odds(2) {
+			return nil, fmt.Errorf("away")
+		}
+		if u.Host != last {
+			last = u.Host
+			moves++
+		}
+		ours, theirs := net.Pipe()
+		go both[u.Host].serve(theirs)
+		return ours, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.b.Run(ctx) }()
+	time.Sleep(3 * time.Hour)
+	cancel()
+	<-done
+	synctest.Wait()
+
+	arrived := func(way string, ledgers ...[]string) {
+		all := slices.Concat(ledgers...)
+		for i := range n {
+			if !slices.Contains(all, fmt.Sprint(i)) {
+				t.Errorf("%s: message %d is lost", way, i)
+			}
+		}
+	}
+	arrived("up", both["a"].ledger, both["b"].ledger)
+	arrived("down", gateway.ledger)
+	if moves < 4 {
+		t.Errorf("%d moves", moves)
+	}
+}
