@@ -78,13 +78,31 @@
 // renamed, sluice-hops counted. The Message Expiry Interval is what is left of it: the
 // gateway counts it down while the message waits, and drops what has expired.
 //
+// # Several servers
+//
+// Of a list of servers the bridge connects to the first that accepts. While it is
+// with a later one it looks aside, as another client, whether an earlier one takes
+// clients again; then it finishes what is under way upwards and goes back. A server
+// may send it on to another (Server Reference, alternate server), for as long as
+// that link lasts or for as long as the process does, within an allow-list.
+//
+// Exactly once is a promise of two sessions: the gateway's, and that of the server. As
+// long as both go on it holds, over every break and change of servers: the nodes
+// of a cluster that shares sessions are one server to the bridge. Where the next
+// server does not share the session, nobody can know what of the window (MaxInflight
+// messages each way) the last one had taken: that is sent again as new, and may
+// arrive at both. Nothing is lost: the session of a server that has been left is
+// behind, and identifiers which it still holds are released before they are used
+// again. Which server's session goes on is told by Session Present, and outlives the
+// process in Config.File: see lineage in server.go.
+//
 // # Keep-alive
 //
 // An upstream that owes an answer is given AckTimeout to say anything at all; one
 // that owes nothing is asked by PINGREQ after three quarters of the keep-alive.
 // That is the upstream's, if it names one. With AutoKeepAlive the bridge asks for
 // the longest there is, and is silent for as long as it finds the path to survive:
-// see quiet.go. What is learnt is forgotten with the process.
+// see quiet.go.
 //
 // # Versions
 //

@@ -24,6 +24,7 @@ type server struct {
 
 	addr string
 	t    *testing.T
+	stop func() // listening, and all connections
 
 	mu       sync.Mutex // guards what follows
 	conns    map[net.Conn]codec.Version
@@ -53,7 +54,7 @@ func (s *server) start(t *testing.T, addr string) *server {
 	}
 	s.t, s.addr, s.conns = t, ln.Addr().String(), map[net.Conn]codec.Version{}
 	var serving sync.WaitGroup
-	stop := sync.OnceFunc(func() {
+	s.stop = sync.OnceFunc(func() {
 		ln.Close()
 		s.hangUp()
 		serving.Wait()
@@ -70,7 +71,7 @@ func (s *server) start(t *testing.T, addr string) *server {
 			serving.Go(func() { s.serve(conn) })
 		}
 	})
-	t.Cleanup(stop)
+	t.Cleanup(s.stop)
 	return s
 }
 
