@@ -203,7 +203,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestViews(t *testing.T) {
-	b := unhex(t, "08 0c  00 0005 0000 78")
+	b := append(make([]byte, 0, 64), unhex(t, "08 0c  00 0005 0000 78")...) // as a receive buffer is
 	m, _ := new(Decoder).Decode(b)
 	data := m.(*Publish).Data
 	if b[7] = 'y'; string(data) != "y" || cap(data) != 1 {
