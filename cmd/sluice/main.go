@@ -41,6 +41,7 @@ var verbs = []struct {
 	{"serve", (*command).serve},
 	{"pub", (*command).pub},
 	{"sub", (*command).sub},
+	{"sn", (*command).sn},
 	{"bench", (*command).bench},
 	{"config", (*command).config},
 	{"topics", (*command).topics},

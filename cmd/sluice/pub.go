@@ -127,7 +127,7 @@ func publishAll(ctx context.Context, to *target, m codec.Message, payloads iter.
 	defer stop()
 	p := newPublisher(c, time.Duration(to.timeout))
 	go p.receive()
-	next := p.read(payloads)
+	next := readAhead(payloads, c.done)
 	for {
 		select {
 		case one, more := <-next:
@@ -149,16 +149,16 @@ func publishAll(ctx context.Context, to *target, m codec.Message, payloads iter.
 	}
 }
 
-// read reads ahead, so that waiting for input keeps nobody from seeing the end of the
-// connection. It stops when the connection is closed, as far as the input lets it.
-func (p *publisher) read(payloads iter.Seq[payload]) <-chan payload {
+// readAhead reads the input, so that waiting for it keeps nobody from seeing the end of
+// the connection. It stops when done is closed, as far as the input lets it.
+func readAhead(payloads iter.Seq[payload], done <-chan struct{}) <-chan payload {
 	next := make(chan payload)
 	go func() {
 		defer close(next)
 		for one := range payloads {
 			select {
 			case next <- one:
-			case <-p.client.done:
+			case <-done:
 				return
 			}
 		}
