@@ -728,6 +728,7 @@ func TestStrangeUpstreamSession(t *testing.T) {
 		local.send(&codec.Connack{MaximumQoS: 2})
 		up.wantClosed("the bridge hangs up")
 		local.wantClosed("without a word, which would make the gateway's session known")
+		synctest.Wait() // the bridge pauses
 		if !s.b.connectPacket(codec.V5).CleanStart || s.b.connectPacket(codec.V311).CleanStart {
 			t.Error("CONNECT asks for the wrong kind of session")
 		}
@@ -739,6 +740,7 @@ func TestStrangeUpstreamSession(t *testing.T) {
 		up.conn.Close()
 		<-local.got // DISCONNECT
 		local.wantClosed("with the upstream")
+		synctest.Wait()
 		if s.b.connectPacket(codec.V5).CleanStart {
 			t.Error("the new session is not gone on with")
 		}
