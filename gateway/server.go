@@ -125,7 +125,7 @@ func New(cfg Config) *Server {
 		nextKey:    1,
 		devices:    make(map[deviceKey]*device),
 		answers:    transport.NewLimiter(20, 100),
-		greetings:  transport.NewLimiter(500, 2000),
+		greetings:  transport.NewLimiter(1000, 10000),
 	}
 }
 

@@ -118,7 +118,7 @@ type Predefined struct {
 }
 
 // ParsePredefined reads predefined topic ids: one to a line, a number from 1 to 65534, a
-// space or =, and the topic's name. Empty lines and those that begin with # are skipped.
+// space or = or both, and the topic's name. Empty lines and those that begin with # are skipped.
 // Its error names the line.
 func ParsePredefined(r io.Reader) (*Predefined, error) {
 	p := &Predefined{names: make(map[uint16]string), ids: make(map[string]uint16)}
@@ -140,7 +140,8 @@ func (p *Predefined) add(line string) error {
 	if at < 0 {
 		return fmt.Errorf("%q: write a number, a space and a topic, such as 7 plant/pump/pressure", line)
 	}
-	number, name := line[:at], strings.TrimSpace(line[at+1:])
+	number, name := line[:at], strings.TrimSpace(line[at:])
+	name = strings.TrimSpace(strings.TrimPrefix(name, "="))
 	n, err := strconv.ParseUint(number, 10, 16)
 	if err != nil || n == 0 || n == 0xFFFF {
 		return fmt.Errorf("%q is not a topic id from 1 to 65534", number)
