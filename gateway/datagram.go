@@ -68,7 +68,7 @@ func (s *Server) Datagram(ep transport.Endpoint, from netip.AddrPort, b []byte) 
 	}
 	node, inner, err := sn.CutForward(b)
 	if err != nil || node != nil && !s.forwards(&at) {
-		s.stats.BadDatagrams++
+		s.discard(&s.stats.Datagrams.Bad)
 		return
 	}
 	if node != nil {
@@ -76,7 +76,7 @@ func (s *Server) Datagram(ep transport.Endpoint, from netip.AddrPort, b []byte) 
 	}
 	m, err := s.datagrams.Decode(inner)
 	if err != nil {
-		s.stats.BadDatagrams++
+		s.discard(&s.stats.Datagrams.Bad)
 		return
 	}
 	s.stats.PacketsIn++
@@ -162,7 +162,7 @@ func (s *Server) mayAnswer(at path) bool {
 	if at.session != nil || s.answers.Allow(at.addr.Addr(), s.now) {
 		return true
 	}
-	s.stats.Unanswered++
+	s.discard(&s.stats.Datagrams.Unanswered)
 	return false
 }
 
@@ -199,7 +199,7 @@ func (s *Server) publishUnconnected(at path, m *sn.Publish) {
 	access := s.cfg.Access
 	switch {
 	case code != sn.Accepted:
-		s.stats.BadDatagrams++
+		s.discard(&s.stats.Datagrams.Bad)
 		return
 	case !s.cfg.SN.Anonymous && at.session == nil, access != nil && user == "" && !s.cfg.Anonymous,
 		name[0] == '$', at.session == nil && s.needsDTLS(name),

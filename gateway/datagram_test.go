@@ -162,7 +162,7 @@ func TestForwarder(t *testing.T) {
 			connect("n2", "b")
 			if !allowed {
 				m.wantIdle("nobody may forward")
-				if n := at.srv.Stats().BadDatagrams; n != 2 {
+				if n := at.srv.Stats().Datagrams.Bad; n != 2 {
 					t.Errorf("%d counted, want 2", n)
 				}
 				return

@@ -25,7 +25,7 @@ const (
 // meet takes a CONNECT of a device that is not here.
 func (s *Server) meet(at path, m *sn.Connect) {
 	if at.session == nil && !s.greetings.Allow(at.addr.Addr(), s.now) {
-		s.stats.Unanswered++
+		s.discard(&s.stats.Datagrams.Unanswered)
 		return
 	}
 	code := sn.Accepted

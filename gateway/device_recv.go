@@ -15,7 +15,7 @@ func (d *device) publish(m *sn.Publish) {
 	c := &d.conn
 	s := c.srv
 	if m.QoS > 0 && m.MessageID == 0 {
-		s.stats.BadDatagrams++
+		s.discard(&s.stats.Datagrams.Bad)
 		return
 	}
 	name, code := d.topic(m.TopicIDType, m.TopicID)
@@ -138,7 +138,7 @@ func (d *device) puback(topicID, id uint16, code sn.ReturnCode) {
 // must not be another's.
 func (d *device) register(m *sn.Register) {
 	if m.MessageID == 0 {
-		d.conn.srv.stats.BadDatagrams++
+		d.conn.srv.discard(&d.conn.srv.stats.Datagrams.Bad)
 		return
 	}
 	ack := sn.Regack{MessageID: m.MessageID, Code: sn.NotSupported}
@@ -166,7 +166,7 @@ func (d *device) subscribe(m *sn.Subscribe) {
 	c := &d.conn
 	s := c.srv
 	if m.MessageID == 0 {
-		s.stats.BadDatagrams++
+		s.discard(&s.stats.Datagrams.Bad)
 		return
 	}
 	req := codec.Subscription{QoS: byte(max(m.QoS, 0))}
@@ -208,7 +208,7 @@ func (d *device) filter(kind sn.TopicIDType, name []byte, n uint16) ([]byte, sn.
 // unsubscribe takes an UNSUBSCRIBE, whose answer knows no failure.
 func (d *device) unsubscribe(m *sn.Unsubscribe) {
 	if m.MessageID == 0 {
-		d.conn.srv.stats.BadDatagrams++
+		d.conn.srv.discard(&d.conn.srv.stats.Datagrams.Bad)
 		return
 	}
 	if filter, code := d.filter(m.TopicIDType, m.Topic, m.TopicID); code == sn.Accepted {

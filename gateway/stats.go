@@ -17,13 +17,18 @@ type Stats struct {
 	Subscriptions int64  // now
 	Retained      int    // now
 	PacketsIn     uint64
-	BadDatagrams  uint64 // that were no message of MQTT-SN that a device may send; dropped
-	Unanswered    uint64 // messages of MQTT-SN of who has not connected, beyond the rate at which those are answered
+	Datagrams     Datagrams
 	MessagesIn    uint64
 	MessagesOut   uint64
 	Wills         uint64
 	Dropped       Dropped
 	Ended         Reasons // connections
+}
+
+// Datagrams counts those of MQTT-SN that nothing was done with.
+type Datagrams struct {
+	Bad        uint64 // no message, or none that may come
+	Unanswered uint64 // of who has not connected, beyond the rate at which those are answered
 }
 
 // Dropped counts messages by why they were not delivered.
@@ -62,6 +67,12 @@ func (s *Server) ended(code codec.ReasonCode) {
 	s.reportSoon()
 }
 
+// discard counts a datagram that nothing is done with, and has the log tell of it.
+func (s *Server) discard(count *uint64) {
+	*count++
+	s.reportSoon()
+}
+
 func (s *Server) reportSoon() {
 	if s.reporter.index == 0 {
 		s.reporter.owner = (*reporter)(s)
@@ -76,6 +87,9 @@ func (r *reporter) expire() {
 	s := (*Server)(r)
 	if now := s.stats.Dropped; now != s.reported.Dropped {
 		s.log.Warn("messages dropped since the start, by reason", "dropped", now)
+	}
+	if now, was := s.stats.Datagrams, s.reported.Datagrams; now != was {
+		s.log.Info("datagrams since the start that were no message, or beyond the rate for strangers", "bad", now.Bad, "unanswered", now.Unanswered)
 	}
 	if now := s.stats.Ended; now != s.reported.Ended {
 		s.log.Info("connections ended since the start, by reason", "ended", &now)
