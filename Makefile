@@ -7,10 +7,11 @@
 # make bench-peers   the gateway beside its peers: firmware-tests/bench/RESULTS.md; FLAGS=-short to try
 # make conformance   every statement of MQTT 3.1.1 and 5.0, at bin/sluice or at BROKER=host:port
 # make firmware      the tests that use the built gateway only, all of them
+# make bridge        of those, the bridge at Mosquitto, a cluster of nats-server and RabbitMQ, and at lines that fail
 # make release       dist/: every platform, reproducible, with sizes and checksums
 # make test-arm      tests of codec, store and gateway for ARM, under QEMU
 
-.PHONY: build run demo test check bench bench-peers conformance firmware release test-arm
+.PHONY: build run demo test check bench bench-peers conformance firmware bridge release test-arm
 build:
 	deploy/build.sh bin/sluice
 
@@ -37,6 +38,9 @@ conformance:
 
 firmware:
 	cd firmware-tests && go test -count=1 ./...
+
+bridge:
+	cd firmware-tests && go test -count=1 -v ./bridge ./uplink
 
 release:
 	deploy/release.sh dist
