@@ -283,6 +283,14 @@ func (c *conn) deafen() {
 	c.tc.Pause()
 }
 
+// speaks is the version of the protocol, for the log.
+func (c *conn) speaks() string {
+	if c.dev != nil {
+		return "SN 1.2"
+	}
+	return c.version.String()
+}
+
 // listen reads on, unless there is another reason not to.
 func (c *conn) listen() {
 	if !c.paused && !c.deaf {

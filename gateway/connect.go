@@ -178,7 +178,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	}
 	remote, wire := c.remote()
 	s.log.Info("client here", "client", id, "user", c.user, "remote", remote, "wire", wire,
-		"version", c.version, "resumed", present, "waiting", to.queue.Len())
+		"version", c.speaks(), "resumed", present, "waiting", to.queue.Len())
 	if c.dev != nil {
 		c.dev.connack(codec.Success)
 	} else {
