@@ -192,6 +192,16 @@ func (c *Conn) shutLocked(cause error) {
 	}
 }
 
+// over is why c is closing, nil if it is not.
+func (c *Conn) over() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		return nil
+	}
+	return c.cause
+}
+
 // fail ends a connection that can neither send nor receive.
 func (c *Conn) fail(cause error) {
 	c.mu.Lock()
@@ -216,17 +226,26 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	return c.peer
 }
 
+// setPeer notes what a PROXY header told, if it did.
+func (c *Conn) setPeer(peer netip.AddrPort) {
+	if peer.IsValid() {
+		c.mu.Lock()
+		c.peer = peer
+		c.mu.Unlock()
+	}
+}
+
 // Wire is what the bytes came over: tcp, tls, ws, wss, unix, pipe or inside.
 func (c *Conn) Wire() string { return c.wire.String() }
 
 // PeerCertificate is what the peer has proven to hold, nil if it showed none.
 func (c *Conn) PeerCertificate() *x509.Certificate {
-	s, ok := c.driver.(*stream)
+	d, ok := c.driver.(interface{ secured() *tls.Conn })
 	if !ok {
 		return nil
 	}
-	tc, ok := s.nc.(*tls.Conn)
-	if !ok {
+	tc := d.secured()
+	if tc == nil {
 		return nil
 	}
 	if certs := tc.ConnectionState().PeerCertificates; len(certs) > 0 {
@@ -244,11 +263,7 @@ func (c *Conn) input(b []byte) error {
 		if n == 0 || err != nil {
 			return err
 		}
-		if peer.IsValid() {
-			c.mu.Lock()
-			c.peer = peer
-			c.mu.Unlock()
-		}
+		c.setPeer(peer)
 		c.proxied = false
 		held := c.release()
 		defer held.free()
@@ -269,10 +284,17 @@ func (c *Conn) input(b []byte) error {
 	}
 	// What came before a bad frame is as good as if it had come alone.
 	payload, bad := c.ws.feed(c, b)
-	if err := c.receive(payload); err != nil {
+	if err := c.receive(payload); err != nil || c.holds() {
 		return err
 	}
 	return bad
+}
+
+// holds says whether Receive wants what it has not taken to come again.
+func (c *Conn) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.again || c.paused
 }
 
 // receive hands b to the handler, behind what it has not taken before.

@@ -56,6 +56,7 @@ type framer struct {
 	at       int    // position in the mask
 	left     int64  // bytes of the frame to come
 	control  []byte // payload of a control frame, at most 125 bytes
+	bad      error  // what the stream of frames has ended with
 
 	// Guarded by Conn.mu.
 	response []byte // to the upgrade
@@ -125,9 +126,17 @@ func negotiate(request []byte, response *bytes.Buffer) error {
 }
 
 // feed takes bytes of frames, and moves the payload of those with data
-// together at the start of b. An error ends the connection; the payload that
-// comes with it is good.
+// together at the start of b. An error ends the connection, and comes again from
+// now on; the payload that comes with it is good.
 func (f *framer) feed(c *Conn, b []byte) (payload []byte, err error) {
+	if f.bad != nil {
+		return nil, f.bad
+	}
+	payload, f.bad = f.payload(c, b)
+	return payload, f.bad
+}
+
+func (f *framer) payload(c *Conn, b []byte) (payload []byte, err error) {
 	kept := 0
 	for at := 0; at < len(b); {
 		if !f.inside {
