@@ -1,16 +1,16 @@
 // Package transport carries the bytes of devices, whatever the wire: to the
 // protocol engine, its [Handler], every connection is a [Conn].
 //
-//	                              tcp, ws, unix         tls, wss, Serve       Dial
-//	                              (Linux)               (and all elsewhere)
+//	                              tcp, tls, ws, wss,    Serve                 Dial
+//	                              unix (Linux)          (and all elsewhere)
 //	                                   │                      │                │
 //	driver                          polled                 stream           inside
 //	                             on an event loop     reading goroutine,  the client's
 //	                                   │              writing while       own calls
 //	                                   │              there is output
 //	                                   └──────────┬───────────┴────────────────┘
-//	input:  Conn.input ──► PROXY header ──► WebSocket ──► Handler.Receive
-//	output: Begin, append, End ──► Conn.out ──► take (WebSocket frames) ──► write
+//	input:  read, TLS ──► Conn.input ──► PROXY header ──► WebSocket ──► Handler.Receive
+//	output: Begin, append, End ──► Conn.out ──► take (WebSocket frames) ──► TLS, write
 //
 // Datagrams come to a [DatagramHandler], from an [Endpoint]: a [UDP] socket
 // with all its peers.
@@ -24,12 +24,17 @@
 // connection of another loop is put on that loop's list, and the loop is woken
 // if it sleeps.
 //
+// TLS is done on the loop as well: crypto/tls is given what was read, and what it
+// writes is gathered. Only for the handshake, before which a PROXY header may come, the
+// connection is lent to a goroutine, of which there are at most 128.
+//
 // A UDP socket has a goroutine of its own that takes up to 32 datagrams at once,
 // and sends after each such batch what it was answered with, again at once.
 //
 // # Memory
 //
-// An idle connection on a loop holds nothing but its Conn. There is one read
+// An idle connection on a loop holds nothing but its Conn, and 7 KB of crypto/tls where
+// that is. There is one read
 // buffer per loop; what the handler could not use yet, an incomplete packet,
 // is kept with the Conn, in a buffer that grows with the bytes that have come
 // and never with what they announce. Output lies in pooled buffers that go back

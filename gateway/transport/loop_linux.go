@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -16,8 +17,6 @@ import (
 )
 
 const (
-	haveLoops = true
-
 	// readSize is the one buffer of a loop, and what one connection may bring
 	// in one round.
 	readSize = 64 << 10
@@ -39,6 +38,7 @@ type polled struct {
 
 	// Set once.
 	loop *loop
+	tls  *secure // nil unless TLS
 
 	// Guarded by Conn.mu; next belongs to the list as long as queued is set.
 	queued bool
@@ -47,7 +47,7 @@ type polled struct {
 	// Owned by the loop. Only the loop closes fd.
 	fd       int32
 	events   uint32  // what epoll watches for; 0: not in epoll
-	opened   bool    // Open was called
+	entered  bool    // it is in the table of the loop
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
@@ -111,8 +111,9 @@ type ending struct {
 type listener struct {
 	fd      int32
 	wire    wire
-	rests   time.Time // accepts nothing before; zero if it accepts
-	starved bool      // the last accept failed
+	conf    *tls.Config // nil unless TLS
+	rests   time.Time   // accepts nothing before; zero if it accepts
+	starved bool        // the last accept failed
 }
 
 func newLoop(t *Transport) (*loop, error) {
@@ -125,7 +126,7 @@ func newLoop(t *Transport) (*loop, error) {
 		p.close()
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &loop{t: t, poller: p, eventf: eventf, buf: make([]byte, readSize)}
+	l := &loop{t: t, poller: p, eventf: eventf, buf: make([]byte, maxRecord+readSize)}
 	l.idle.Store(true)
 	// By edges it need not be read: each write is one.
 	if err := p.ctl(unix.EPOLL_CTL_ADD, int32(eventf), unix.EPOLLIN|unix.EPOLLET); err != nil {
@@ -227,6 +228,14 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		}
 		return
 	}
+	if c.lent() {
+		if c.tls.lent.begun {
+			l.answer(c, nil)
+		} else {
+			l.lend(c)
+		}
+		return
+	}
 	// Hang-ups and errors are left to read and write to tell.
 	if c.events&unix.EPOLLOUT != 0 && ev.Events&^unix.EPOLLIN != 0 {
 		c.mu.Lock()
@@ -246,7 +255,10 @@ func (l *loop) read(c *polled) {
 	if !wanted {
 		return
 	}
-	n, err := readNow(c.fd, l.buf)
+	// What TLS decrypts goes to the beginning of buf and must not catch up with
+	// what is still to be decrypted, though it may begin with a part of a record that came before.
+	b := l.buf[maxRecord:]
+	n, err := readNow(c.fd, b)
 	switch {
 	case err == unix.EAGAIN:
 	case c.draining && (n == 0 || err != nil):
@@ -257,12 +269,34 @@ func (l *loop) read(c *polled) {
 		c.fail(os.NewSyscallError("read", err))
 	case n == 0:
 		c.gone = true
-		c.shut(io.EOF)
+		l.end(c)
 	default:
-		if err := c.input(l.buf[:n]); err != nil {
-			c.shut(err)
-		}
+		l.receive(c, b[:n])
 	}
+}
+
+// receive hands on what was read from the socket.
+func (l *loop) receive(c *polled, b []byte) {
+	var end error
+	if c.tls != nil {
+		b, end = c.tls.open(b, l.buf)
+	}
+	err := c.input(b)
+	if err == nil && !c.holds() { // or it comes again, after what is held back
+		err = end
+	}
+	if err != nil {
+		c.shut(err)
+	}
+}
+
+// end takes note that the peer has closed its side.
+func (l *loop) end(c *polled) {
+	if c.tls != nil { // it may have been in the middle of a record
+		c.tls.over = true
+		l.receive(c, nil)
+	}
+	c.shut(io.EOF)
 }
 
 // attendAll takes the dirty list as it is now. What the callbacks add to it
@@ -287,17 +321,18 @@ func (l *loop) attend(c *polled) {
 	}
 	c.mu.Unlock()
 
-	if !c.opened {
-		l.open(c)
+	switch {
+	case !c.entered:
+		l.enter(c)
 		return
-	}
-	if c.fd < 0 || c.draining {
+	case c.fd < 0 || c.draining:
+		return
+	case c.lent():
+		l.attendLent(c)
 		return
 	}
 	if again {
-		if err := c.input(nil); err != nil {
-			c.shut(err)
-		}
+		l.receive(c, nil)
 	}
 	l.flush(c)
 	switch {
@@ -311,9 +346,9 @@ func (l *loop) attend(c *polled) {
 	}
 }
 
-// open begins with a connection that was handed over by accept.
-func (l *loop) open(c *polled) {
-	c.opened = true
+// enter begins with a connection that was handed over by accept.
+func (l *loop) enter(c *polled) {
+	c.entered = true
 	if l.quit {
 		l.reject(c)
 		return
@@ -328,7 +363,9 @@ func (l *loop) open(c *polled) {
 		l.t.log.Warn("accept", "wire", c.Wire(), "err", err)
 		return
 	}
-	l.t.handler.Open(&c.Conn)
+	if !c.lent() {
+		l.t.handler.Open(&c.Conn)
+	}
 }
 
 // reach makes the table of connections long enough for fd.
@@ -347,50 +384,74 @@ func (l *loop) reject(c *polled) {
 
 // flush writes until the socket takes no more.
 func (l *loop) flush(c *polled) {
-	for {
-		c.mu.Lock()
-		if c.broken && c.head != nil {
-			c.head.free()
-			c.head = nil
-		}
-		if c.head == nil {
-			c.head = c.take()
-		}
-		c.mu.Unlock()
-		if c.head == nil {
-			return
-		}
+	for c.fill() {
 		b := c.head.rest()
 		n, err := writeNow(c.fd, b)
-		switch {
-		case err == unix.EAGAIN:
+		if err == unix.EAGAIN {
 			return
-		case err != nil:
+		}
+		var writable bool
+		if err != nil {
 			// The peer takes no more, but what it sent before may still be
 			// unread, a DISCONNECT at the end of it: reading goes on.
 			c.gone = true
 			c.mu.Lock()
-			writable := c.lose()
+			writable = c.lose()
 			c.mu.Unlock()
-			if writable {
-				l.t.handler.Writable(&c.Conn)
-			}
-			continue
+		} else {
+			writable = c.wrote(n)
 		}
-		c.head.off += n
-		if n == len(b) {
-			c.head.free()
-			c.head = nil
-		}
-		c.mu.Lock()
-		writable := c.sent(n)
-		c.mu.Unlock()
 		if writable {
 			l.t.handler.Writable(&c.Conn)
 		}
-		if n < len(b) {
+		if err == nil && n < len(b) {
 			return
 		}
+	}
+}
+
+// fill sees to it that head has what is to be written next; false if there is nothing.
+func (c *polled) fill() bool {
+	c.mu.Lock()
+	broken := c.broken
+	if !broken && c.head == nil && c.tls == nil {
+		c.head = c.take()
+	}
+	c.mu.Unlock()
+	switch {
+	case broken:
+		c.dropOutput()
+	case c.head == nil && c.tls != nil:
+		c.tls.seal()
+	}
+	return c.head != nil
+}
+
+// wrote notes that the socket took n bytes of head, and says whether Writable is to
+// be called.
+func (c *polled) wrote(n int) (writable bool) {
+	c.head.off += n
+	whole := len(c.head.rest()) == 0
+	if whole {
+		c.head.free()
+		c.head = nil
+	}
+	if c.tls != nil {
+		n = c.tls.sent(whole)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent(n)
+}
+
+// dropOutput forgets what was taken and is not written.
+func (c *polled) dropOutput() {
+	if c.head != nil {
+		c.head.free()
+		c.head = nil
+	}
+	if c.tls != nil {
+		c.tls.drop()
 	}
 }
 
@@ -420,6 +481,12 @@ func (l *loop) watch(c *polled) error {
 	return l.poller.ctl(op, c.fd, events)
 }
 
+// unwatch has epoll report nothing of c.
+func (l *loop) unwatch(c *polled) {
+	c.events = 0
+	l.poller.ctl(unix.EPOLL_CTL_DEL, c.fd, 0)
+}
+
 // bound gives c the time of Close.
 func (l *loop) bound(c *polled) {
 	if !c.bounded {
@@ -428,29 +495,31 @@ func (l *loop) bound(c *polled) {
 	}
 }
 
-// finish closes this side once the output is gone, and tells the handler. A
-// socket closed with bytes unread is reset, and the peer may lose what was sent
-// to it last: so the descriptor waits until the peer has closed too.
+// finish closes this side once the output is gone, and tells the handler.
 func (l *loop) finish(c *polled) {
 	cause, ok := c.retire()
 	if !ok {
 		return
 	}
-	if c.head != nil {
-		c.head.free()
-		c.head = nil
-	}
+	c.dropOutput()
 	if c.in != nil {
 		c.release().free()
 	}
+	l.hangUp(c)
+	l.t.handler.Closed(&c.Conn, cause)
+}
+
+// hangUp closes this side. A socket closed with bytes unread is reset, and the peer
+// may lose what was sent to it last: so the descriptor waits until the peer has
+// closed too.
+func (l *loop) hangUp(c *polled) {
 	if c.gone || unix.Shutdown(int(c.fd), unix.SHUT_WR) != nil {
 		l.drop(c)
-	} else {
-		c.draining = true
-		l.bound(c)
-		l.watch(c)
+		return
 	}
-	l.t.handler.Closed(&c.Conn, cause)
+	c.draining = true
+	l.bound(c)
+	l.watch(c)
 }
 
 // drop closes the descriptor, which takes it out of epoll: there is no other to it.
@@ -466,6 +535,10 @@ func (l *loop) drop(c *polled) {
 func (l *loop) cut(c *polled) {
 	c.gone = true
 	c.shut(net.ErrClosed)
+	if c.lent() {
+		l.attendLent(c)
+		return
+	}
 	l.finish(c)
 	if c.fd >= 0 {
 		l.drop(c)
@@ -527,8 +600,11 @@ func (l *loop) accept(ln *listener) {
 			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
 		}
 		c.driver = c
-		if ln.wire == wireWS {
+		if ln.wire == wireWS || ln.wire == wireWSS {
 			c.ws = new(framer)
+		}
+		if ln.conf != nil {
+			c.tls = newSecure(c, ln.conf)
 		}
 		c.mu.Lock()
 		c.poke()
@@ -538,9 +614,10 @@ func (l *loop) accept(ln *listener) {
 
 // loops are started by the first listener that needs them.
 type loops struct {
-	n    int // set once
-	all  []*loop
-	next int // of all, for the next listener
+	n          int // set once
+	all        []*loop
+	next       int // of all, for the next listener
+	handshakes handshakes
 }
 
 // start is called with Transport.mu held.
@@ -571,7 +648,7 @@ func (ls *loops) start(t *Transport) error {
 // listen has the connections of ln accepted on a loop; stop closes the
 // listener, and returns when nothing will be accepted any more. It is called
 // with Transport.mu held and takes ln over.
-func (ls *loops) listen(t *Transport, ln net.Listener, w wire) (stop func(), err error) {
+func (ls *loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config) (stop func(), err error) {
 	addr := ln.Addr().String()
 	if u, ok := ln.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
@@ -598,7 +675,7 @@ func (ls *loops) listen(t *Transport, ln net.Listener, w wire) (stop func(), err
 	}
 	l := ls.all[ls.next]
 	ls.next = (ls.next + 1) % len(ls.all)
-	in := &listener{fd: int32(fd), wire: w}
+	in := &listener{fd: int32(fd), wire: w, conf: conf}
 	l.do(func() { l.admit(in) })
 	return func() {
 		done := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,6 +27,24 @@ var (
 	errProxyAddress = errors.New("PROXY header: address too short for its family")
 	errProxyLong    = errors.New("PROXY header: too long")
 )
+
+// readProxy reads a header from r, and perhaps what comes behind it.
+func readProxy(r io.Reader) (peer netip.AddrPort, rest []byte, err error) {
+	b := make([]byte, 0, maxProxyHeader)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if used, peer, bad := parseProxy(b); used > 0 || bad != nil {
+			return peer, b[used:], bad
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return peer, nil, err
+		}
+	}
+}
 
 // parseProxy reads the header of the PROXY protocol at the start of b, of
 // either version. n is its length, 0 if it has not come whole. peer is not

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -52,9 +51,15 @@ func (t *Transport) startStream(nc net.Conn, w wire, proxied bool) {
 	go s.run()
 }
 
+// secured is the TLS, nil if there is none.
+func (s *stream) secured() *tls.Conn {
+	tc, _ := s.nc.(*tls.Conn)
+	return tc
+}
+
 // raw is the connection below TLS.
 func (s *stream) raw() net.Conn {
-	if tc, ok := s.nc.(*tls.Conn); ok {
+	if tc := s.secured(); tc != nil {
 		return tc.NetConn()
 	}
 	return s.nc
@@ -238,32 +243,9 @@ func (s *stream) finish(broken bool) {
 // way to say so but Close.
 func (s *stream) closeWrite() bool {
 	type halfCloser interface{ CloseWrite() error }
-	if tc, ok := s.nc.(*tls.Conn); ok && tc.CloseWrite() != nil {
+	if tc := s.secured(); tc != nil && tc.CloseWrite() != nil {
 		return false
 	}
 	c, ok := s.raw().(halfCloser)
 	return ok && c.CloseWrite() == nil
-}
-
-// acceptLoop takes connections of ln until it is closed.
-func (t *Transport) acceptLoop(ln net.Listener, w wire, conf *tls.Config) {
-	defer t.wg.Done()
-	for {
-		nc, err := ln.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil:
-			t.log.Warn("accept", "wire", w.String(), "err", err)
-			if !t.rest(acceptPause) {
-				return
-			}
-		case !t.admit():
-			nc.Close()
-		case conf != nil:
-			t.handshake(nc, w, conf)
-		default:
-			t.startStream(nc, w, t.fromProxy(addrPort(nc.RemoteAddr())))
-		}
-	}
 }

@@ -19,6 +19,10 @@ const (
 	acceptPause = 100 * time.Millisecond
 
 	defaultHandshakeTimeout = 10 * time.Second
+
+	// maxHandshakes bounds the handshakes of TLS under way. A crowd that comes back
+	// after a power cut is served one after the other.
+	maxHandshakes = 128
 )
 
 // Config of a Transport. The zero value works.
@@ -36,8 +40,9 @@ type Config struct {
 	// closed as soon as they are accepted.
 	MaxConns int
 
-	// HandshakeTimeout bounds the handshake of TLS, a PROXY header before it
-	// included; 0 means 10 seconds.
+	// HandshakeTimeout bounds how long a client may take to begin the handshake of
+	// TLS, and then how long that may take, a PROXY header before it included;
+	// 0 means 10 seconds.
 	HandshakeTimeout time.Duration
 
 	Log *slog.Logger // nil for none
@@ -51,8 +56,6 @@ type Transport struct {
 	maxConns         int
 	handshakeTimeout time.Duration
 	log              *slog.Logger
-	handshakes       chan struct{} // a place for each handshake under way
-	stopping         chan struct{} // closed by StopAccepting
 	loops            loops
 
 	conns atomic.Int64 // admitted and not left
@@ -83,8 +86,6 @@ func New(cfg Config, h Handler) *Transport {
 		maxConns:         cfg.MaxConns,
 		handshakeTimeout: cfg.HandshakeTimeout,
 		log:              cfg.Log,
-		handshakes:       make(chan struct{}, maxHandshakes),
-		stopping:         make(chan struct{}),
 		live:             make(map[guest]struct{}),
 	}
 	if t.handshakeTimeout <= 0 {
@@ -128,21 +129,17 @@ func (t *Transport) Listen(network, addr string, conf *tls.Config) (net.Addr, er
 		return nil, fmt.Errorf("listen %s %s: %w", network, addr, err)
 	}
 	a := ln.Addr()
-	if haveLoops && !secure {
-		stop, err := t.loops.listen(t, ln, w)
-		if err != nil {
-			return nil, fmt.Errorf("listen %s %s: %w", network, addr, err)
-		}
-		t.stops = append(t.stops, stop)
-		return a, nil
-	}
 	if secure {
 		conf = conf.Clone()
 		conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
+	} else {
+		conf = nil
 	}
-	t.stops = append(t.stops, func() { ln.Close() })
-	t.wg.Add(1)
-	go t.acceptLoop(ln, w, conf)
+	stop, err := t.loops.listen(t, ln, w, conf)
+	if err != nil {
+		return nil, fmt.Errorf("listen %s %s: %w", network, addr, err)
+	}
+	t.stops = append(t.stops, stop)
 	return a, nil
 }
 
@@ -169,7 +166,6 @@ func (t *Transport) StopAccepting() {
 		t.mu.Lock()
 		t.stopped = true
 		t.mu.Unlock()
-		close(t.stopping)
 		for _, stop := range t.stops {
 			stop()
 		}
@@ -244,16 +240,6 @@ func (t *Transport) exit(g guest) {
 	t.mu.Lock()
 	delete(t.live, g)
 	t.mu.Unlock()
-}
-
-// rest waits, and says false if accepting is over.
-func (t *Transport) rest(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-t.stopping:
-		return false
-	}
 }
 
 // fromProxy says whether a PROXY header has to come from this peer.

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -218,6 +219,11 @@ var ways = []way{
 	}},
 	{"tls", func(t testing.TB, tr *Transport) io.ReadWriteCloser {
 		return dialTLS(t, tr, "tls")
+	}},
+	{"stream, tls", func(t testing.TB, tr *Transport) io.ReadWriteCloser {
+		client, server := tcpPair(t)
+		tr.Serve(tls.Server(server, &tls.Config{Certificates: []tls.Certificate{serverCert()}}))
+		return tls.Client(client, &tls.Config{InsecureSkipVerify: true})
 	}},
 	{"ws", func(t testing.TB, tr *Transport) io.ReadWriteCloser {
 		return dialWebSocket(t, dialTCP(t, listen(t, tr, "ws")))
@@ -753,8 +759,10 @@ func TestStopAccepting(t *testing.T) {
 // When the context ends, Close does not wait for peers any more.
 func TestCloseCuts(t *testing.T) {
 	everyWay(t, func(t *testing.T, w way) {
+		received := make(chan struct{})
 		r := &recorder{t: t, receive: func(c *Conn, b []byte) (int, error) {
 			send(c, mqttPacket(make([]byte, 16<<20)))
+			close(received)
 			return len(b), nil
 		}}
 		tr := New(Config{}, r)
@@ -764,7 +772,7 @@ func TestCloseCuts(t *testing.T) {
 		if w.name == "inside" {
 			return // has no peer to wait for
 		}
-		settles(func() bool { return r.live.Load() == 1 })
+		<-received
 		before := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()

@@ -1,19 +1,51 @@
+//go:build !linux
+
 package transport
 
 import (
 	"context"
 	"crypto/tls"
-	"io"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
 )
 
-// maxHandshakes bounds the handshakes of TLS under way. While all places are
-// taken, accepting waits: a crowd that comes back after a power cut is served
-// one after the other, and peers that say nothing hold a place no longer than
-// the handshake timeout.
-const maxHandshakes = 128
+// There are event loops on Linux only. Elsewhere all connections are streams.
+type loops struct{ n int }
+
+func (*loops) close(bool) {}
+
+// listen has the connections of ln accepted; stop closes it. It takes ln over.
+func (*loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config) (stop func(), err error) {
+	t.wg.Add(1)
+	go t.acceptLoop(ln, w, conf)
+	return func() { ln.Close() }, nil
+}
+
+// acceptLoop takes connections of ln until it is closed. While there are too many
+// handshakes of TLS, accepting waits.
+func (t *Transport) acceptLoop(ln net.Listener, w wire, conf *tls.Config) {
+	defer t.wg.Done()
+	places := make(chan struct{}, maxHandshakes)
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			t.log.Warn("accept", "wire", w.String(), "err", err)
+			time.Sleep(acceptPause)
+		case !t.admit():
+			nc.Close()
+		case conf != nil:
+			places <- struct{}{}
+			t.handshake(nc, w, conf, places)
+		default:
+			t.startStream(nc, w, t.fromProxy(addrPort(nc.RemoteAddr())))
+		}
+	}
+}
 
 // handshaking is a connection before it is a stream.
 type handshaking struct{ nc net.Conn }
@@ -21,27 +53,20 @@ type handshaking struct{ nc net.Conn }
 func (h *handshaking) Close() { h.nc.Close() }
 func (h *handshaking) kill()  { h.nc.Close() }
 
-// handshake takes a place, and does the handshake in a goroutine of its own.
-// Its stack has grown when that is over; the stream starts with a new one.
-func (t *Transport) handshake(nc net.Conn, w wire, conf *tls.Config) {
-	select {
-	case t.handshakes <- struct{}{}:
-	case <-t.stopping:
-		nc.Close()
-		t.leave()
-		return
-	}
+// handshake does the handshake in a goroutine of its own, and gives its place back.
+// The stack has grown when that is over; the stream starts with a new one.
+func (t *Transport) handshake(nc net.Conn, w wire, conf *tls.Config, places chan struct{}) {
 	h := &handshaking{nc}
 	if !t.enter(h) {
 		nc.Close()
 		t.leave()
-		<-t.handshakes
+		<-places
 		return
 	}
 	go func() {
 		defer t.wg.Done()
 		tc, err := t.secure(nc, conf)
-		<-t.handshakes
+		<-places
 		if err != nil {
 			nc.Close()
 			t.leave()
@@ -57,10 +82,11 @@ func (t *Transport) secure(nc net.Conn, conf *tls.Config) (*tls.Conn, error) {
 	deadline := time.Now().Add(t.handshakeTimeout)
 	nc.SetDeadline(deadline)
 	if t.fromProxy(addrPort(nc.RemoteAddr())) {
-		var err error
-		if nc, err = readProxy(nc); err != nil {
+		peer, rest, err := readProxy(nc)
+		if err != nil {
 			return nil, err
 		}
+		nc = &proxiedConn{nc.(*net.TCPConn), peer, rest}
 	}
 	tc := tls.Server(nc, conf)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
@@ -94,21 +120,4 @@ func (c *proxiedConn) Read(b []byte) (int, error) {
 		c.rest = nil
 	}
 	return n, nil
-}
-
-func readProxy(nc net.Conn) (net.Conn, error) {
-	b := make([]byte, 0, maxProxyHeader)
-	for {
-		n, err := nc.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if used, peer, bad := parseProxy(b); used > 0 || bad != nil {
-			return &proxiedConn{nc.(*net.TCPConn), peer, b[used:]}, bad
-		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 }
