@@ -27,6 +27,9 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 	}
 	log := s.logger(stderr)
 	debug.SetMemoryLimit(int64(s.MemoryLimit))
+	if environ["GOGC"] == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 
 	srv := gateway.New(s.gateway(log))
 	db, err := store.Open(s.store(srv, log))
