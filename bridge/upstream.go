@@ -204,7 +204,9 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	if b.cfg.Username != "" || v != codec.V5 && b.cfg.Password != nil { // [MQTT-3.1.2-22] of 3.1.1
 		c.Username = []byte(b.cfg.Username)
 	}
-	b.cfg.Extensions.mark(c, !b.cfg.Redirect.none(), uint16(b.hops))
+	if b.cfg.Extensions != Unmarked {
+		b.cfg.Extensions.mark(c, !b.cfg.Redirect.none(), uint16(b.hops))
+	}
 	return c
 }
 
