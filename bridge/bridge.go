@@ -25,6 +25,7 @@ type Config struct {
 	Password []byte      // nil: none
 	TLS      *tls.Config // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
 
+	Path       Path
 	Redirect   Hosts         // where the servers may send the bridge on to, with TLS if they have it
 	Failback   time.Duration // between two looks whether a server before the present one is well again; 0: 5 min, below: never
 	Extensions Marker        // of upstreams of MQTT 3.1.1
@@ -141,7 +142,9 @@ func New(cfg Config) (*Bridge, error) {
 	for _, u := range cfg.urls() {
 		b.home = append(b.home, b.server(u))
 	}
-	b.dial = func(ctx context.Context, u *url.URL) (io.ReadWriteCloser, error) { return Dial(ctx, u, cfg.TLS) }
+	b.dial = func(ctx context.Context, u *url.URL) (io.ReadWriteCloser, error) {
+		return cfg.Path.dial(ctx, u, cfg.TLS)
+	}
 	return b, nil
 }
 
@@ -162,6 +165,9 @@ func (cfg *Config) check() error {
 		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
 			fault("URL %s is in the list twice", u)
 		}
+	}
+	if err := cfg.Path.checkProxy(); err != nil {
+		fault("%w", err)
 	}
 	if cfg.ClientID == "" {
 		fault("no client identifier: without one the upstream cannot keep the session")

@@ -1,9 +1,12 @@
 package bridge
 
 import (
+	"cmp"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +28,20 @@ func socketState(rwc io.ReadWriteCloser) (acked int64, unacked, ok bool) {
 		}
 	})
 	return acked, unacked, ok
+}
+
+// leaveBy binds a socket to a network interface.
+func leaveBy(raw syscall.RawConn, name string) (err error) {
+	cerr := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), name) })
+	switch err = cmp.Or(err, cerr); err {
+	case nil:
+		return nil
+	case unix.EPERM:
+		return fmt.Errorf("leave by the network interface %s: %w: that needs the capability CAP_NET_RAW", name, err)
+	case unix.ENODEV:
+		return fmt.Errorf("leave by the network interface %s: there is none of that name", name)
+	}
+	return fmt.Errorf("leave by the network interface %s: %w", name, err)
 }
 
 // socket is the TCP connection that rwc runs over, nil if there is none.

@@ -65,6 +65,9 @@ func permanent(err error) bool {
 
 // hint says what to do about err, if there is something that can be done here.
 func hint(err error) string {
+	if errors.Is(err, errProxyLogin) {
+		return "check the proxy's user name and password"
+	}
 	var r *refusal
 	if !errors.As(err, &r) {
 		return ""

@@ -244,6 +244,7 @@ func (c *checker) bridges(s *settings) {
 		if b.urls = c.urls(b.URL); b.urls != nil {
 			c.bridgeTLS(b)
 		}
+		c.path(b)
 		if len(b.Up)+len(b.Down) == 0 {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
@@ -281,6 +282,30 @@ func (c *checker) topics(s *settings) {
 	}
 }
 
+// path checks how to get to a bridge's servers.
+func (c *checker) path(b *bridgeSettings) {
+	if b.Proxy != "" {
+		var err error
+		if b.proxy, err = bridge.ParseProxy(b.Proxy); err != nil {
+			c.add("PROXY", "%v", err)
+		}
+	}
+	for _, p := range []struct{ name, text, needs, is string }{
+		{"PROXY_USERNAME", b.ProxyUsername, "PROXY", b.Proxy},
+		{"PROXY_PASSWORD", string(b.ProxyPassword), "PROXY_USERNAME", b.ProxyUsername},
+	} {
+		switch {
+		case p.text != "" && p.is == "":
+			c.add(p.name, "set, but %s%s is not", c.prefix, p.needs)
+		case len(p.text) > 255:
+			c.add(p.name, "longer than 255 bytes")
+		}
+	}
+	if len(b.Interface) > 15 || strings.ContainsAny(b.Interface, "/ ") {
+		c.add("INTERFACE", "%q is not the name of a network interface such as eth0", b.Interface)
+	}
+}
+
 // urls reads the list of a bridge's servers, nil if one is wrong.
 func (c *checker) urls(list serverURLs) (urls []*url.URL) {
 	if len(list) == 0 {
@@ -303,8 +328,6 @@ func (c *checker) urls(list serverURLs) (urls []*url.URL) {
 	}
 	return urls
 }
-
-func secure(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" }
 
 func (c *checker) bridgeTLS(b *bridgeSettings) {
 	if !slices.ContainsFunc(b.urls, secure) {
@@ -374,3 +397,5 @@ func writable(dir string) error {
 		dir = filepath.Dir(dir)
 	}
 }
+
+func secure(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
@@ -98,6 +99,8 @@ func whatIsWrong(t reflect.Type, value string, err error) string {
 		return fmt.Sprintf("%q is not a whole number up to 65535", value)
 	case t == reflect.TypeFor[int]():
 		return fmt.Sprintf("%q is not a whole number in range", value)
+	case t == reflect.TypeFor[netip.Addr]():
+		return fmt.Sprintf("%q is not an address such as 192.168.1.5 or fe80::5%%eth0", value)
 	case strings.HasPrefix(err.Error(), "slog:"):
 		return fmt.Sprintf("%q is none of debug, info, warn, error", value)
 	}

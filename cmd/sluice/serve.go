@@ -195,6 +195,13 @@ func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *sl
 		Dial:          wires.Dial,
 		Log:           log,
 	}
+	c.Path = bridge.Path{
+		Proxy:         b.proxy,
+		ProxyUsername: b.ProxyUsername,
+		ProxyPassword: []byte(b.ProxyPassword),
+		Interface:     b.Interface,
+		Source:        b.SourceAddr,
+	}
 	if len(b.urls) > 0 {
 		c.URL, c.Others = b.urls[0], b.urls[1:]
 	}

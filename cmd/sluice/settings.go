@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -109,11 +110,18 @@ type bridgeSettings struct {
 	Cert        string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
 	Key         string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
 
+	Proxy         string     `env:"PROXY" about:"Proxy on the way to the upstream: http://host:port or socks5://host:port; it resolves the upstream's name"`
+	ProxyUsername string     `env:"PROXY_USERNAME" about:"User name at the proxy"`
+	ProxyPassword secret     `env:"PROXY_PASSWORD" about:"Password at the proxy"`
+	Interface     string     `env:"INTERFACE" about:"Network interface to leave by, such as wwan0 (Linux)"`
+	SourceAddr    netip.Addr `env:"SOURCE_ADDR" about:"Address of this machine to come from"`
+
 	number int // n
 
 	// Set by check.
-	urls []*url.URL  // of URL; none if it is wrong
-	tls  *tls.Config // nil: all are mqtt: or ws:
+	urls  []*url.URL  // of URL; none if it is wrong
+	proxy *url.URL    // nil: none
+	tls   *tls.Config // nil: all are mqtt: or ws:
 }
 
 // clientSettings are the defaults of sluice pub, sluice sub and sluice bench.

@@ -293,6 +293,9 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_2_URL": "mqtt://a,", "SLUICE_BRIDGE_2_UP": "a", "SLUICE_BRIDGE_2_REDIRECT_ALLOW": "b,c:1883",
 				"SLUICE_BRIDGE_3_URL": "mqtt://a, mqtt://b ,mqtt://a", "SLUICE_BRIDGE_3_UP": "a", "SLUICE_BRIDGE_3_FAILBACK": "-1s",
 				"SLUICE_BRIDGE_4_URL": "mqtt://a,http://b", "SLUICE_BRIDGE_4_UP": "a",
+				"SLUICE_BRIDGE_5_URL": "mqtt://a", "SLUICE_BRIDGE_5_UP": "a", "SLUICE_BRIDGE_5_PROXY": "ftp://p", "SLUICE_BRIDGE_5_PROXY_PASSWORD": "x",
+				"SLUICE_BRIDGE_5_INTERFACE": "a name that is too long", "SLUICE_BRIDGE_5_SOURCE_ADDR": "eth0",
+				"SLUICE_BRIDGE_6_URL": "mqtt://a", "SLUICE_BRIDGE_6_UP": "a", "SLUICE_BRIDGE_6_PROXY": "http://me:secret@p", "SLUICE_BRIDGE_6_PROXY_USERNAME": strings.Repeat("x", 256),
 			},
 			[]string{
 				"SLUICE_BRIDGE_0_KEEPALIVE: 0s is not a number of whole seconds",
@@ -304,6 +307,12 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_3_URL: mqtt://a is in the list twice",
 				"SLUICE_BRIDGE_3_FAILBACK: -1s is negative",
 				"SLUICE_BRIDGE_4_URL: a URL begins with",
+				"SLUICE_BRIDGE_5_PROXY: a proxy is http://host:port or socks5://host:port, not ftp://",
+				"SLUICE_BRIDGE_5_PROXY_PASSWORD: set, but SLUICE_BRIDGE_5_PROXY_USERNAME is not",
+				`SLUICE_BRIDGE_5_INTERFACE: "a name that is too long" is not the name of a network interface`,
+				`SLUICE_BRIDGE_5_SOURCE_ADDR: "eth0" is not an address such as`,
+				"SLUICE_BRIDGE_6_PROXY: a user name in the proxy's URL would show in logs",
+				"SLUICE_BRIDGE_6_PROXY_USERNAME: longer than 255 bytes",
 			},
 		},
 		"topics": {

@@ -307,6 +307,11 @@ func formatValue(v any) string {
 		return s
 	case slog.Level:
 		return strings.ToLower(v.String())
+	case netip.Addr:
+		if !v.IsValid() {
+			return ""
+		}
+		return v.String()
 	default:
 		return fmt.Sprint(v)
 	}

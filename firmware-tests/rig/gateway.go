@@ -48,6 +48,7 @@ type Gateway struct {
 	*Process
 
 	path string
+	args []string
 	env  []string
 }
 
@@ -73,7 +74,7 @@ func NewGateway(dir string, env ...string) (*Gateway, error) {
 
 // Launch starts the gateway without waiting for it to listen.
 func (g *Gateway) Launch() (err error) {
-	g.Process, err = Start(&g.Log, g.env, g.path)
+	g.Process, err = Start(&g.Log, g.env, g.path, g.args...)
 	return err
 }
 
@@ -87,3 +88,7 @@ func (g *Gateway) Start() error {
 
 // Set adds a setting for the next start.
 func (g *Gateway) Set(name, value string) { g.env = append(g.env, name+"="+value) }
+
+// Wrap has the gateway started by another program, whose arguments end with what
+// starts it.
+func (g *Gateway) Wrap(program string, args ...string) { g.path, g.args = program, args }

@@ -32,6 +32,7 @@ type server struct {
 	connects []codec.Connect
 	got      []codec.Message // each message of QoS 2 once
 	pings    int
+	from     string // the last that connected
 }
 
 type session struct {
@@ -123,6 +124,7 @@ func (s *server) serve(conn net.Conn) {
 			if c, ok := p.(*codec.Connect); ok {
 				v, clientID = c.Version, string(c.ClientID)
 				s.conns[conn] = v
+				s.from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 				out, hangUp = s.connect(c)
 			} else {
 				out, hangUp = s.handle(p, v, s.sessions[clientID])
@@ -208,6 +210,13 @@ func (s *server) payloads() (list []string) {
 		list = append(list, string(m.Payload))
 	}
 	return list
+}
+
+// lastFrom is the address that the last connection came from.
+func (s *server) lastFrom() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.from
 }
 
 func (s *server) lastConnect() (c codec.Connect, n int) {

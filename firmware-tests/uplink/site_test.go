@@ -11,22 +11,36 @@ import (
 	"sluice/firmware-tests/rig"
 )
 
-// startGateway starts a gateway with one bridge, of which settings are given
-// without what their names begin with: "URL=mqtt://...".
+// startGateway starts a gateway with bridges, of which settings are given without
+// what their names begin with: "URL=mqtt://..." of the first, "1_URL=mqtt://..." of
+// the second.
 func startGateway(t *testing.T, settings ...string) *rig.Gateway {
 	t.Helper()
-	for i, s := range settings {
-		settings[i] = "SLUICE_BRIDGE_0_" + s
-	}
-	g, err := rig.NewGateway(t.TempDir(), settings...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newGateway(t, settings...)
 	if err := g.Start(); err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+// newGateway prepares a gateway that is killed when the test ends.
+func newGateway(t *testing.T, settings ...string) *rig.Gateway {
+	t.Helper()
+	var env []string
+	for _, s := range settings {
+		if s[0] < '0' || s[0] > '9' {
+			s = "0_" + s
+		}
+		env = append(env, "SLUICE_BRIDGE_"+s)
+	}
+	g, err := rig.NewGateway(t.TempDir(), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		g.Kill()
+		if g.Process != nil {
+			g.Kill()
+		}
 		if t.Failed() {
 			t.Logf("the gateway says\n%s", g.Log.Tail(60))
 		}

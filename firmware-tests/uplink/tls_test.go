@@ -77,11 +77,15 @@ func (a *authority) client(name string) (cert, key string) {
 	c := a.certificate(name, time.Now().Add(time.Hour))
 	dir := a.t.TempDir()
 	cert, key = filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
+	a.write(cert, "CERTIFICATE", c.Certificate[0])
+	a.writeKey(key, c)
+	return cert, key
+}
+
+func (a *authority) writeKey(file string, c tls.Certificate) {
 	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.write(cert, "CERTIFICATE", c.Certificate[0])
-	a.write(key, "PRIVATE KEY", der)
-	return cert, key
+	a.write(file, "PRIVATE KEY", der)
 }
