@@ -13,7 +13,12 @@
 //	output: Begin, append, End ──► Conn.out ──► take (WebSocket frames) ──► TLS, write
 //
 // Datagrams come to a [DatagramHandler], from an [Endpoint]: a [UDP] socket
-// with all its peers.
+// with all its peers, or a session of DTLS with its only one.
+//
+//	UDP ──┬──────────────────────────────────────────────────► DatagramHandler
+//	      └──► dtlsListener ──► dtlsPipe ──► pion/dtls ──► dtlsSession ──┘
+//	           by address       what may                   (dtlsTrial until the
+//	                            be believed                 handshake is over)
 //
 // # Event loops
 //

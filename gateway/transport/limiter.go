@@ -30,16 +30,29 @@ func NewLimiter(perSecond, burst int) *Limiter {
 // Allow takes one from the bucket of an address and says whether there was one. now is of
 // a clock that does not go back.
 func (l *Limiter) Allow(a netip.Addr, now time.Duration) bool {
-	bits := 64
-	if a = a.Unmap(); a.Is4() {
-		bits = 24
-	}
-	p, _ := a.WithZone("").Prefix(bits)
-	full := &l.full[maphash.Comparable(l.seed, p)%limiterBuckets]
+	full := l.bucket(a)
 	*full = max(*full, now)
 	if *full+l.every > now+l.most {
 		return false
 	}
 	*full += l.every
 	return true
+}
+
+// Refund puts one back that Allow took: the stranger has proved the address since.
+func (l *Limiter) Refund(a netip.Addr) { *l.bucket(a) -= l.every }
+
+func (l *Limiter) bucket(a netip.Addr) *time.Duration {
+	return &l.full[maphash.Comparable(l.seed, limitedPrefix(a))%limiterBuckets]
+}
+
+// limitedPrefix is the network that a counts for: what one subscriber is given, or can
+// choose from.
+func limitedPrefix(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a = a.Unmap(); a.Is4() {
+		bits = 24
+	}
+	p, _ := a.WithZone("").Prefix(bits)
+	return p
 }

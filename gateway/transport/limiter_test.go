@@ -25,6 +25,8 @@ func TestLimiter(t *testing.T) {
 	allowed("::ffff:10.0.0.1", 0, 0)
 	allowed("10.0.0.1", 200*time.Millisecond, 2)
 	allowed("10.0.0.1", time.Hour, 3)
+	l.Refund(netip.MustParseAddr("10.0.0.77"))
+	allowed("10.0.0.1", time.Hour, 1)
 
 	l = NewLimiter(10, 3)
 	allowed("2001:db8::1", 0, 3)

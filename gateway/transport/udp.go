@@ -84,6 +84,9 @@ func (o *outbox) reset() {
 // Transport closes; StopAccepting means connections only.
 func (t *Transport) ListenUDP(addr string, h DatagramHandler) (*UDP, error) {
 	u, err := t.openUDP(addr, h)
+	if err == nil {
+		err = u.start(&udpGuest{u})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen udp %s: %w", addr, err)
 	}
@@ -111,35 +114,41 @@ func (t *Transport) openUDP(addr string, h DatagramHandler) (*UDP, error) {
 		conn.Close()
 		return nil, err
 	}
-	g := &udpGuest{u}
-	if !t.enter(g) {
-		conn.Close()
-		return nil, net.ErrClosed
+	return u, nil
+}
+
+// start begins to read and write, on behalf of a guest, who closes the socket with close.
+func (u *UDP) start(g guest) error {
+	if !u.t.enter(g) {
+		u.conn.Close()
+		return net.ErrClosed
 	}
-	t.wg.Add(1)
+	u.t.wg.Add(1)
 	go func() {
-		defer t.wg.Done()
+		defer u.t.wg.Done()
 		u.read()
 	}()
 	go func() {
-		defer t.wg.Done()
+		defer u.t.wg.Done()
 		u.write()
-		t.exit(g)
+		u.t.exit(g)
 	}()
-	return u, nil
+	return nil
 }
 
 // udpGuest closes the socket with the Transport, which Close of the Endpoint does not.
 type udpGuest struct{ u *UDP }
 
-func (g *udpGuest) Close() {
-	g.u.mu.Lock()
-	g.u.closing = true
-	g.u.mu.Unlock()
-	g.u.rouse()
-}
+func (g *udpGuest) Close() { g.u.close() }
+func (g *udpGuest) kill()  { g.u.conn.Close() }
 
-func (g *udpGuest) kill() { g.u.conn.Close() }
+// close closes the socket once all is sent.
+func (u *UDP) close() {
+	u.mu.Lock()
+	u.closing = true
+	u.mu.Unlock()
+	u.rouse()
+}
 
 // Addr is where the socket listens.
 func (u *UDP) Addr() netip.AddrPort { return u.addr }
