@@ -14,7 +14,7 @@ func relayOnce(b testing.TB) func() {
 	bridge, err := New(Config{
 		Name: "cloud", ClientID: "site7", URL: &url.URL{Scheme: "mqtt", Host: "cloud.example.com"},
 		Up:   []Rule{{Filter: "alarms/#", QoS: 2}, {Filter: "sensors/+/temp/#", QoS: 1, To: "site7/$1/t/$2"}},
-		Down: []Rule{{Filter: "site7/+/cmd", QoS: 2, To: "cmd/$1"}}, UpPrefix: "site7/", MaxHops: 4,
+		Down: []Rule{{Filter: "site7/+/cmd", QoS: 2, To: "cmd/$1"}, {Filter: "alarms/#"}}, UpPrefix: "site7/", MaxHops: 4,
 		Dial: func() io.ReadWriteCloser { return nil },
 	})
 	if err != nil {

@@ -66,6 +66,7 @@ type Bridge struct {
 
 	upNames, downNames *names
 	echoes             *echoes // nil: what goes up is nothing that comes down
+	mark               []byte  // nil for the same reason, or nothing is counted
 
 	counts counts
 
@@ -83,11 +84,14 @@ type Bridge struct {
 	backoff    backoff
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
-	received   ids                    // QoS 2 messages come down that the gateway may wait to see released
-	known      bool                   // received is all there are, also of earlier processes
-	stale      bool                   // they are of a session that the upstream has lost
-	doubtful   ids                    // of received, that may be of a session that the upstream has lost
-	strange    bool                   // the upstream may have a session of which the gateway knows nothing
+
+	synchronised bool // the upstream's session has had what the gateway retains
+	allRetained  bool // else: not only what is new to the gateway's session
+	received     ids  // QoS 2 messages come down that the gateway may wait to see released
+	known        bool // received is all there are, also of earlier processes
+	stale        bool // they are of a session that the upstream has lost
+	doubtful     ids  // of received, that may be of a session that the upstream has lost
+	strange      bool // the upstream may have a session of which the gateway knows nothing
 
 	mu     sync.Mutex
 	status Status // guarded by mu; without Counters
@@ -135,6 +139,9 @@ func New(cfg Config) (*Bridge, error) {
 	}
 	if b.mayEcho() {
 		b.echoes = newEchoes()
+		if cfg.MaxHops > 0 {
+			b.mark = cfg.mark()
+		}
 	}
 	if err := b.recall(); err != nil {
 		b.log.Warn("what was known of the servers is lost", "error", err)

@@ -736,7 +736,7 @@ func TestStrangeUpstreamSession(t *testing.T) {
 		up.send(&codec.Connack{MaximumQoS: 2})
 		local = fresh()
 		local.send(&codec.Connack{MaximumQoS: 2})
-		local.want("the bridge stays", &codec.Pingreq{})
+		local.wantAsked("the bridge stays, and asks for all that is retained", codec.Subscription{Filter: []byte("sensors/#"), QoS: 2, NoLocal: true, RetainAsPublished: true})
 		up.conn.Close()
 		<-local.got // DISCONNECT
 		local.wantClosed("with the upstream")

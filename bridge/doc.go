@@ -72,6 +72,17 @@
 // Config.MaxHops. MQTT 3.1.1 does not carry the count: a circle of such bridges only,
 // through servers with different addresses, is not noticed.
 //
+// # Retained messages
+//
+// RETAIN is carried as it was published, or as the rule says. What is retained on a
+// side goes over once for each session of the upstream: when that is new, all that the
+// filters of both ways match; later what a filter matches that was added since. The
+// gateway does not give back what this bridge brought, and what an upstream of MQTT 5
+// gives back of what this bridge sent is known by the mark beside its hops: either might
+// be older than what is there. An upstream of 3.1.1 has to be subscribed to anew by
+// each process, and sends what it retains each time; where a bridge brings down what it
+// sends up, that may be older than what is here.
+//
 // # Properties
 //
 // Between MQTT 5 and MQTT 5 all properties of a message pass, the Response Topic

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -167,8 +168,9 @@ func (l *link) resolve(id uint16, again bool) {
 
 // relayDown hands a message to the gateway.
 func (l *link) relayDown(p *codec.Publish) {
-	topic, passed := p.Topic, hops(p.User)
-	if l.echoes != nil && l.up.wire.version != codec.V5 && l.echoes.cameBack(topic, p.Payload, time.Since(l.start)) {
+	topic := p.Topic
+	passed, mark := hops(p.User)
+	if l.isEcho(p, mark) {
 		l.counts.echoed.Add(1)
 		l.refuseDown(p, codec.Success)
 		return
@@ -193,7 +195,9 @@ func (l *link) relayDown(p *codec.Publish) {
 		p.Retain = rule.Retain.apply(p.Retain)
 	}
 	p.ResponseTopic = l.answerable(l.downNames, p.ResponseTopic)
-	p.User, l.downUser = l.hop(p.User, l.downUser, passed)
+	if l.cfg.MaxHops > 0 {
+		p.User = l.downHops.count(p.User, passed+1)
+	}
 	begin := len(l.toLocal)
 	l.toLocal = p.Append(l.toLocal, l.local.version)
 	packet := l.toLocal[begin:]
@@ -213,6 +217,17 @@ func (l *link) relayDown(p *codec.Publish) {
 	if !l.window.take(p.ID, packet) {
 		l.toLocal = l.toLocal[:begin]
 	}
+}
+
+// isEcho reports whether a message is one that the bridge itself sent up.
+func (l *link) isEcho(p *codec.Publish, mark []byte) bool {
+	switch {
+	case l.echoes == nil:
+		return false
+	case l.up.wire.version == codec.V5:
+		return l.mark != nil && bytes.Equal(mark, l.mark)
+	}
+	return l.echoes.cameBack(p.Topic, p.Payload, time.Since(l.start))
 }
 
 // refuseDown ends a message that the gateway is not to have.

@@ -143,6 +143,8 @@ func (s *side) handle(p codec.Packet, v codec.Version) (answer []byte) {
 	case *codec.Subscribe:
 		s.subscribed = true
 		add(&codec.Suback{ID: p.ID, Codes: []codec.ReasonCode{2}})
+	case *codec.Pingreq:
+		add(&codec.Pingresp{})
 	case *codec.Publish:
 		if p.QoS < 2 || !s.received[p.ID] {
 			s.ledger = append(s.ledger, string(p.Payload))

@@ -28,14 +28,14 @@ type link struct {
 	// Owned by the up loop.
 	toUp, backDown []byte // of this batch; backDown goes to the gateway
 	upNames        *namer
-	upUser         []codec.UserProperty
+	upHops         counter
 	begun          ids // QoS 2 messages sent up on this link
 	short          ids // QoS 2 messages sent up at a lower QoS: their PUBREL is answered here
 
 	// Owned by the down loop.
 	toLocal, backUp []byte // of this batch; backUp goes to the upstream
 	downNames       *namer
-	downUser        []codec.UserProperty
+	downHops        counter
 	localMaximum    uint32 // Maximum Packet Size of the gateway, 0: no limit
 	declined        ids    // QoS 2 messages dropped: the upstream will release them
 
@@ -67,6 +67,7 @@ func newLink(b *Bridge, up *upstream) *link {
 		up:        up,
 		owed:      owed{wake: make(chan struct{}, 1)},
 		upNames:   newNamer(b.upNames, b.downNames),
+		upHops:    counter{mark: b.mark},
 		downNames: newNamer(b.downNames, b.upNames),
 		pong:      make(chan struct{}, 1),
 		cleared:   make(chan struct{}),
@@ -98,9 +99,10 @@ func (l *link) connectLocal(ctx context.Context) error {
 		return errStrange
 	}
 	l.strange = false
-	if !ack.SessionPresent { // the gateway's is new no more when it has heard a word
-		l.local.send((&codec.Pingreq{}).Append(nil, l.local.version))
+	if !ack.SessionPresent {
+		l.synchronised = false // and the gateway's is new no more when it has heard a word
 	}
+	l.synchronise()
 	l.localMaximum = ack.MaximumPacketSize
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()

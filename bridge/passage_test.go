@@ -160,6 +160,27 @@ func TestEchoIsNotTaken(t *testing.T) {
 			t.Errorf("Status() = %+v, want 4 echoes", st)
 		}
 	})
+	// What is retained of it a server of MQTT 5 gives back as well.
+	cfg.MaxHops = 4
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		counted := func(topic, value string) *codec.Publish {
+			p := retained(publish(1, 1, topic, "a"))
+			p.User = []codec.UserProperty{{Name: []byte("sluice-hops"), Value: []byte(value)}}
+			return p
+		}
+		mark := string(s.b.mark)
+		local.send(retained(publish(1, 1, "s/1", "a")))
+		up.want("goes up with the bridge's mark", counted("site/s/1", "1 "+mark))
+		up.send(counted("site/s/1", "1 "+mark))
+		up.want("and is known", &codec.Puback{ID: 1})
+		up.send(counted("site/s/1", "1 01234567"))
+		local.want("another's is not", counted("in/1", "2"))
+		local.send(counted("s/1", "2 "+mark))
+		up.want("a mark is of one bridge only", counted("site/s/1", "3 "+mark))
+	})
+	cfg.MaxHops = 0
 	play(t, cfg, func(t *testing.T, s *scene) {
 		s.b.subscribed = true
 		up, local := s.connect(codec.Connack{SessionPresent: true})
@@ -167,5 +188,32 @@ func TestEchoIsNotTaken(t *testing.T) {
 		up.want("goes up", publish(1, 1, "site/s/1", "a"))
 		up.send(publish(1, 1, "site/s/1", "a"))
 		local.want("MQTT 5 has No Local, so this is another's", publish(1, 1, "in/1", "a"))
+	})
+}
+
+// What is retained in the gateway goes up once for each session of the upstream.
+func TestSynchronises(t *testing.T) {
+	cfg := Config{Up: mustRules(t, "a/#", "b/# retain=off", "c/# 1")}
+	sub := func(filter string, qos, handling byte) codec.Subscription {
+		return codec.Subscription{Filter: []byte(filter), QoS: qos, NoLocal: true, RetainAsPublished: true, RetainHandling: handling}
+	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.wantAsked("of a process the first: what is new to the gateway's session", sub("a/#", 2, 1), sub("c/#", 1, 1))
+		up.conn.Close()
+		up, local = s.connect(codec.Connack{SessionPresent: true})
+		local.wantAsked("once")
+		up.conn.Close()
+		s.upstream(codec.V5).send(&codec.Connack{MaximumQoS: 2})
+		local = newPeer(t, "gateway that hangs up", <-s.locals, codec.V5)
+		<-local.got // CONNECT
+		local.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+		local.want("for a new session all", &codec.Subscribe{ID: 65535, Subscriptions: []codec.Subscription{sub("a/#", 2, 0)}})
+		local.conn.Close()
+		up, local = s.connect(codec.Connack{SessionPresent: true})
+		local.wantAsked("once more, as the gateway was not through", sub("a/#", 2, 0), sub("c/#", 1, 0))
+		up.conn.Close()
+		_, local = s.connect(codec.Connack{SessionPresent: true})
+		local.wantAsked("once")
 	})
 }

@@ -26,11 +26,15 @@ type peer struct {
 	conn    net.Conn
 	version codec.Version
 	got     chan []byte // packets, closed with the connection
+	asked   chan []byte // SUBSCRIBE of a gateway, which retains nothing
 	host    string      // of an upstream: the one that was dialled
 }
 
 func newPeer(t *testing.T, name string, conn net.Conn, v codec.Version) *peer {
 	p := &peer{t: t, name: name, conn: conn, version: v, got: make(chan []byte, 1<<17)}
+	if name == "gateway" {
+		p.asked = make(chan []byte, 100)
+	}
 	go func() {
 		defer close(p.got)
 		var buf []byte
@@ -43,8 +47,16 @@ func newPeer(t *testing.T, name string, conn net.Conn, v codec.Version) *peer {
 				if err != nil || n == 0 || n > len(buf) {
 					break
 				}
-				p.got <- bytes.Clone(buf[:n])
+				packet := bytes.Clone(buf[:n])
 				buf = buf[n:]
+				switch kind := codec.PacketType(packet[0] >> 4); {
+				case p.asked != nil && kind == codec.TypeSubscribe:
+					p.asked <- packet
+				case p.asked != nil && kind == codec.TypePingreq: // it is through with them
+					go conn.Write((&codec.Pingresp{}).Append(nil, v))
+				default:
+					p.got <- packet
+				}
 			}
 			if err != nil {
 				return
@@ -81,6 +93,26 @@ func (p *peer) want(sentence string, packets ...codec.Packet) {
 		case <-time.After(time.Hour):
 			p.t.Fatalf("%s: nothing for an hour at %s, want %s", sentence, p.name, p.show(want))
 		}
+	}
+}
+
+// wantAsked fails unless a gateway was asked for what it retains under these filters.
+func (p *peer) wantAsked(sentence string, subs ...codec.Subscription) {
+	p.t.Helper()
+	synctest.Wait()
+	for i, sub := range subs {
+		want := (&codec.Subscribe{ID: subscribeID(i), Subscriptions: []codec.Subscription{sub}}).Append(nil, p.version)
+		select {
+		case got := <-p.asked:
+			if !bytes.Equal(got, want) {
+				p.t.Fatalf("%s: got %s, want %s", sentence, p.show(got), p.show(want))
+			}
+		default:
+			p.t.Fatalf("%s: not asked for %s", sentence, p.show(want))
+		}
+	}
+	if len(p.asked) > 0 {
+		p.t.Fatalf("%s: asked for %s as well", sentence, p.show(<-p.asked))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -422,8 +423,9 @@ func testLedgerOfTwo(t *testing.T, seed uint64) {
 		return ours
 	}
 	last := ""
+	var gone atomic.Bool
 	s.b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
-		if u.Host == "a" && odds(2) {
+		if u.Host == "a" && (gone.Load() || odds(2)) {
 			return nil, fmt.Errorf("away")
 		}
 		if u.Host != last {
@@ -437,7 +439,12 @@ func testLedgerOfTwo(t *testing.T, seed uint64) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.b.Run(ctx) }()
-	time.Sleep(3 * time.Hour)
+	time.Sleep(24 * time.Hour)
+	gone.Store(true) // what is left with b comes down when the bridge is there
+	both["a"].mu.Lock()
+	both["a"].conn.Close()
+	both["a"].mu.Unlock()
+	time.Sleep(time.Hour)
 	cancel()
 	<-done
 	synctest.Wait()

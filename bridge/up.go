@@ -76,6 +76,8 @@ func (l *link) fromGateway(p codec.Packet) error {
 		l.toUp = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
 		l.owed.ask(l.up.wire)
 
+	case *codec.Pingresp:
+		l.synchronised, l.allRetained = true, false
 	case *codec.Disconnect:
 		return fmt.Errorf("disconnected: %v", p.Code)
 	}
@@ -105,7 +107,7 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
-	passed := hops(p.User)
+	passed, _ := hops(p.User)
 	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
 		l.count(&l.counts.circled, "message not sent up: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
@@ -133,7 +135,9 @@ func (l *link) relayUp(p *codec.Publish) {
 	}
 	if l.up.wire.version == codec.V5 {
 		p.ResponseTopic = l.answerable(l.upNames, p.ResponseTopic)
-		p.User, l.upUser = l.hop(p.User, l.upUser, passed)
+		if l.cfg.MaxHops > 0 {
+			p.User = l.upHops.count(p.User, passed+1)
+		}
 	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
@@ -176,16 +180,6 @@ func (l *link) answerable(n *namer, topic []byte) []byte {
 		return topic
 	}
 	return name
-}
-
-// hop counts this bridge among those that a message has passed. The list is made in
-// spare, which it returns to be used again.
-func (l *link) hop(user, spare []codec.UserProperty, passed int) (list, kept []codec.UserProperty) {
-	if l.cfg.MaxHops == 0 {
-		return user, spare
-	}
-	list = appendHops(spare[:0], user, passed+1)
-	return list, list
 }
 
 // answerUp answers a message in place of the upstream.

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -262,5 +264,58 @@ func TestFailingDiskRefusesWhatNeedsIt(t *testing.T) {
 		at.srv.Failed(nil)
 		pub.send(message("durable/a", "", 1, 3))
 		pub.want("when it is well again, all is", &codec.Puback{ID: 3})
+	})
+}
+
+// A bridge gets what is retained once for each filter that it was provisioned with,
+// also one that was added later, when it subscribes itself.
+func TestProvisionedSubscriptionIsNewOnce(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		subs := func(filters ...string) (subs []codec.Subscription) {
+			for _, f := range filters {
+				subs = append(subs, codec.Subscription{Filter: []byte(f), QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 1})
+			}
+			return subs
+		}
+		comes := func(sentence string, filters []codec.Subscription, want ...string) {
+			t.Helper()
+			at.restart()
+			at.srv.Provision("$bridge/up", filters)
+			up := at.inside("$bridge/up")
+			up.send(&codec.Connect{Version: codec.V5, ClientID: []byte("$bridge/up"), SessionExpiry: never})
+			up.next() // CONNACK
+			up.send(&codec.Subscribe{ID: 9, Subscriptions: filters}, &codec.Pingreq{})
+			var got []string
+			for over := false; !over; {
+				switch p := up.next().(type) {
+				case *codec.Publish:
+					got = append(got, fmt.Sprintf("%s %s %v", p.Topic, p.Payload, p.Retain))
+					up.send(&codec.Puback{ID: max(p.ID, 1)})
+				case *codec.Pingresp, nil:
+					over = true
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: got %q, want %q", sentence, got, want)
+			}
+			up.send(retained("a/own", "came down", 1, 1))
+			up.want("what it brings is on disk", &codec.Puback{ID: 1})
+			up.cut()
+		}
+		pub := at.join("pub", codec.V5)
+		pub.send(retained("a/1", "one", 1, 1), retained("b/1", "two", 0, 0))
+		pub.want("on disk", &codec.Puback{ID: 1})
+		time.Sleep(2 * time.Second) // and the other as well
+		comes("a new filter brings what is retained", subs("a/#"), "a/1 one true")
+		comes("once", subs("a/#"))
+		comes("the second filter brings its own", subs("a/#", "b/#"), "b/1 two true")
+		comes("once", subs("a/#", "b/#"))
+		all := subs("a/#", "b/#")
+		all[0].RetainHandling, all[1].RetainHandling = 0, 0
+		comes("and all if it asks for it, but for what it brought itself", all, "a/1 one true", "b/1 two true")
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(1, "a/own")
+		sub.want("which others get", retained("a/own", "came down", 1, 2))
 	})
 }

@@ -242,7 +242,7 @@ func (to *session) loadSubscription(filter, value string) bool {
 	}
 	to.attachSubscription(&subscription{
 		session: to, filter: filter, id: uint32(id), qos: min(options&3, 2),
-		noLocal: options&(1<<2) != 0, retainAsPublished: options&(1<<3) != 0,
+		noLocal: options&(1<<2) != 0, retainAsPublished: options&(1<<3) != 0, provisioned: options&(1<<4) != 0,
 	})
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -130,7 +131,7 @@ func (at *site) settle() {
 type peer struct {
 	at   *site
 	t    *testing.T
-	nc   net.Conn
+	nc   io.ReadWriteCloser
 	v    codec.Version
 	dec  codec.Decoder
 	name string
@@ -146,8 +147,16 @@ type peer struct {
 func (at *site) dial(name string, v codec.Version) *peer {
 	at.t.Helper()
 	ours, theirs := net.Pipe()
-	p := &peer{at: at, t: at.t, nc: ours, v: v, name: name, dec: codec.Decoder{FromServer: true}, deaf: make(chan struct{}, 1)}
 	at.tr.Serve(theirs)
+	return at.over(ours, name, v)
+}
+
+// inside connects a client that is a part of the gateway's program, and has not said
+// anything yet.
+func (at *site) inside(name string) *peer { return at.over(at.tr.Dial(), name, codec.V5) }
+
+func (at *site) over(ours io.ReadWriteCloser, name string, v codec.Version) *peer {
+	p := &peer{at: at, t: at.t, nc: ours, v: v, name: name, dec: codec.Decoder{FromServer: true}, deaf: make(chan struct{}, 1)}
 	go func() {
 		b := make([]byte, 64<<10)
 		for {

@@ -12,7 +12,8 @@ import (
 // A message waits, in a queue or as a retained message, in this form:
 //
 //	deadline   uvarint, the gateway's time in milliseconds; 0: never expires
-//	group      the shared subscription by which it came: uvarint length, filter
+//	via        uvarint length, and the shared subscription by which it came to the queue;
+//	           of a retained message the bridge that brought it
 //	PUBLISH    as MQTT 5 would send it, with packet identifier 1 above QoS 0
 //
 // A session is these keys of the store; n is its number, 8 bytes big endian:
@@ -33,16 +34,16 @@ var errRecord = errors.New("damaged record")
 type waiting struct {
 	codec.Publish
 	expires time.Duration // the gateway's time; 0: never
-	group   string
+	via     string
 }
 
 // encodeRecord makes the record of a message; the next call writes over it.
-func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration, group string) []byte {
+func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration, via string) []byte {
 	if p.QoS > 0 {
 		p.ID = 1
 	}
 	b := binary.AppendUvarint(s.scratch[:0], uint64(expires/time.Millisecond))
-	b = appendString(b, group)
+	b = appendString(b, via)
 	b = p.Append(b, codec.V5)
 	s.scratch = b[:0]
 	if cap(b) > 64<<10 {
@@ -55,7 +56,7 @@ func (s *Server) encodeRecord(p *codec.Publish, expires time.Duration, group str
 // call.
 func (s *Server) decodeRecord(rec []byte) (waiting, error) {
 	f := fields{b: rec}
-	m := waiting{expires: time.Duration(f.uvarint()) * time.Millisecond, group: f.string()}
+	m := waiting{expires: time.Duration(f.uvarint()) * time.Millisecond, via: f.string()}
 	if f.bad {
 		return m, errRecord
 	}
@@ -149,6 +150,9 @@ func (to *session) saveSubscription(sub *subscription) {
 	}
 	if sub.retainAsPublished {
 		options |= 1 << 3
+	}
+	if sub.provisioned {
+		options |= 1 << 4
 	}
 	b := binary.AppendUvarint([]byte{options}, uint64(sub.id))
 	to.srv.db.Set(subscriptionKey(to, sub.filter), string(b), store.Now)

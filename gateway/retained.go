@@ -22,7 +22,7 @@ func (s *Server) retain(pub *publication) {
 	}
 	out := codec.Publish{Message: pub.Message}
 	out.QoS, out.Retain = pub.QoS, true
-	rec := string(s.encodeRecord(&out, pub.expires, ""))
+	rec := string(s.encodeRecord(&out, pub.expires, pub.bridge()))
 	key := retainedKey(pub.Topic)
 	s.retained.Set(key[len(retainedPrefix):], rec)
 	if s.db != nil {
@@ -30,6 +30,14 @@ func (s *Server) retain(pub *publication) {
 		pub.onDisk(s)
 		pub.wanted = true
 	}
+}
+
+// bridge is the client identifier of the bridge that published it, "" if none did.
+func (pub *publication) bridge() string {
+	if pub.origin != nil && pub.origin.trusted {
+		return pub.origin.session.id
+	}
+	return ""
 }
 
 // urgency is that of what is retained: nobody waits for a message at QoS 0, and of a
@@ -57,7 +65,8 @@ func (pub *publication) onDisk(s *Server) {
 	pub.epoch = s.db.Epoch()
 }
 
-// deliverRetained sends what is retained under a new subscription's filter.
+// deliverRetained sends what is retained under a new subscription's filter. A bridge
+// does not get back what it brought itself: its upstream may have newer. [MQTT-3.8.3-3]
 func (s *Server) deliverRetained(to *session, req *codec.Subscription, id uint32) {
 	_, inner, shared := codec.SplitShare(req.Filter)
 	if shared {
@@ -82,6 +91,7 @@ func (s *Server) deliverRetained(to *session, req *codec.Subscription, id uint32
 		case m.expires != 0 && m.expires <= s.now:
 			s.drop(&s.stats.Dropped.Expired)
 			s.unretain(m.Topic, store.Lazy)
+		case req.NoLocal && m.via == to.id:
 		default:
 			pub := publication{Message: m.Message, expires: m.expires}
 			to.deliver(&pub, &w)

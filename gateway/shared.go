@@ -99,7 +99,7 @@ func (to *session) handOn() {
 			continue
 		}
 		m, err := s.decodeRecord(rec)
-		g := s.groups[m.group]
+		g := s.groups[m.via]
 		if err != nil || g == nil || m.QoS == 2 && to.window.phaseOf(seq) == sent {
 			continue
 		}

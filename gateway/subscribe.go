@@ -14,6 +14,7 @@ type subscription struct {
 	qos               byte     // granted
 	noLocal           bool
 	retainAsPublished bool
+	provisioned       bool // the client has not yet had what is retained: it is new to it
 }
 
 // inner is the filter that topics are matched with.
@@ -143,7 +144,10 @@ func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 			return false
 		}
 		s.deliverRetained(c.session, req, p.SubscriptionID) // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-		seen += 1 + s.retained.Len()                        // at worst
+		if now.fresh[now.next] {
+			c.session.provision(req.Filter, false)
+		}
+		seen += 1 + s.retained.Len() // at worst
 	}
 	return true
 }
@@ -171,21 +175,31 @@ func (to *session) subsHaveRoom(n int) bool {
 	return to.subs.size+size <= maxSubscriptions && (!to.durable() || to.srv.storeHasRoom(int64(size)))
 }
 
-// subscribe adds or replaces a subscription and says whether it is new. [MQTT-3.8.4-3]
+// subscribe adds or replaces a subscription and says whether it is new to the client.
+// [MQTT-3.8.4-3]
 func (to *session) subscribe(req *codec.Subscription, id uint32) (isNew bool) {
 	s := to.srv
-	i, found := to.subs.find(req.Filter)
-	if found {
-		s.detachSubscription(to.subs.list[i])
-		to.subs.remove(i)
-	}
 	sub := &subscription{
 		session: to, filter: string(req.Filter), id: id, qos: req.QoS,
 		noLocal: req.NoLocal, retainAsPublished: req.RetainAsPublished,
 	}
+	i, found := to.subs.find(req.Filter)
+	if found {
+		sub.provisioned = to.subs.list[i].provisioned
+		s.detachSubscription(to.subs.list[i])
+		to.subs.remove(i)
+	}
 	to.attachSubscription(sub)
 	to.saveSubscription(sub)
-	return !found
+	return !found || sub.provisioned
+}
+
+// provision marks a subscription, or takes the mark off.
+func (to *session) provision(filter []byte, provisioned bool) {
+	if i, found := to.subs.find(filter); found && to.subs.list[i].provisioned != provisioned {
+		to.subs.list[i].provisioned = provisioned
+		to.saveSubscription(to.subs.list[i])
+	}
 }
 
 // attachSubscription puts sub into the session and the tree.
@@ -265,7 +279,8 @@ func (s *Server) detachSubscription(sub *subscription) {
 // Provision makes a session that lasts, with exactly these subscriptions, before its
 // client has come: messages wait for a bridge that has not yet reached its upstream.
 // Until the client has said something, CONNACK says that there was no session: it has no
-// state of one, and gets nothing at QoS 1 and 2.
+// state of one, and gets nothing at QoS 1 and 2. What is retained it gets when it subscribes
+// itself: a subscription that Provision made is new until then, for Retain Handling 1.
 func (s *Server) Provision(clientID string, subs []codec.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,7 +294,9 @@ func (s *Server) Provision(clientID string, subs []codec.Subscription) {
 	wanted := make(map[string]bool)
 	for i := range subs {
 		wanted[string(subs[i].Filter)] = true
-		to.subscribe(&subs[i], 0)
+		if to.subscribe(&subs[i], 0) {
+			to.provision(subs[i].Filter, true)
+		}
 	}
 	for i := len(to.subs.list) - 1; i >= 0; i-- {
 		if !wanted[to.subs.list[i].filter] {
