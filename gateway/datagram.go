@@ -203,7 +203,7 @@ func (s *Server) publishUnconnected(at path, m *sn.Publish) {
 		return
 	case !s.cfg.SN.Anonymous && at.session == nil, access != nil && user == "" && !s.cfg.Anonymous,
 		name[0] == '$', at.session == nil && s.needsDTLS(name),
-		access != nil && !access.CanPublish(user, "", name):
+		access != nil && (user != "" && !access.Has(user) || !access.CanPublish(user, "", name)):
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return
 	}

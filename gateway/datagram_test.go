@@ -77,6 +77,21 @@ func TestPublishWithoutConnection(t *testing.T) {
 	}
 }
 
+// Over DTLS it takes an account, not only a key or certificate.
+func TestPublishWithoutConnectionOverDTLS(t *testing.T) {
+	inBubble(t, Config{Access: accounts(t, "ali", "kasim", "  read #"), Anonymous: true}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(1, "#")
+		for _, user := range []string{"ali", "kasim", "nobody"} {
+			m := at.secureField(transport.Identity{User: user, Name: user}).mote("m")
+			m.send(&sn.Publish{QoS: -1, TopicIDType: sn.ShortTopic, TopicID: 'a'<<8 | 'b', Data: []byte(user)})
+			m.wantIdle("there is never an answer")
+		}
+		sub.want("who has an account that may", message("ab", "ali", 0, 0))
+		sub.wantIdle("that is all")
+	})
+}
+
 // What waits for a device that forgot its topic ids is registered anew; and not for ever.
 func TestDeviceForgetsTopicIDs(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
