@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -520,24 +521,28 @@ func TestDTLSNothingToResume(t *testing.T) {
 // there is not.
 func TestDTLSUnknownIdentity(t *testing.T) {
 	_, l := listenDTLS(t, DTLSConfig{Key: testKey}, newSessions(t))
-	seen := func(identity string) (lengths []int) {
-		udp, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(l.u.Addr()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &watched{UDPConn: udp}
-		defer udp.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
-		defer cancel()
-		conf := DTLSClient{Identity: identity, Key: []byte("wrong")}
-		if _, err := conf.handshake(ctx, w); err == nil {
-			t.Errorf("let in as %s", identity)
-		}
-		return w.lengths
+	var wg sync.WaitGroup
+	var seen [2]watched
+	for i, identity := range []string{"existing", "stranger"} {
+		w := &seen[i]
+		w.UDPConn = dialUDP(t, l.u.Addr())
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			began := time.Now()
+			conf := DTLSClient{Identity: identity, Key: []byte("wrong"), interval: time.Hour}
+			_, err := conf.handshake(ctx, w)
+			if err == nil || !strings.Contains(err.Error(), "HandshakeFailure") {
+				t.Errorf("%s: %v", identity, err)
+			}
+			if took := time.Since(began); took < handshakeWait {
+				t.Errorf("%s: refused after %v", identity, took)
+			}
+		})
 	}
-	known, unknown := seen("existing"), seen("stranger")
-	if fmt.Sprint(known) != fmt.Sprint(unknown) || len(known) < 2 {
-		t.Errorf("lengths of what was answered: %v and %v", known, unknown)
+	wg.Wait()
+	if fmt.Sprint(seen[0].lengths) != fmt.Sprint(seen[1].lengths) || len(seen[0].lengths) < 3 {
+		t.Errorf("lengths of what was answered: %v and %v", seen[0].lengths, seen[1].lengths)
 	}
 }
 

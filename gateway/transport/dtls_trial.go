@@ -115,6 +115,9 @@ func (tr *dtlsTrial) fail(err error) {
 	if !tr.proven.Load() || stopped {
 		return
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		tr.l.u.Send(handshakeFailure, tr.from)
+	}
 	switch {
 	case tr.peer.Name != "" && !tr.known:
 		err = errors.New("no such identity")
@@ -123,6 +126,10 @@ func (tr *dtlsTrial) fail(err error) {
 	}
 	tr.l.complaint.log(tr.l.t.log, "DTLS handshake failed", "remote", tr.from, "identity", tr.peer.Name, "err", err)
 }
+
+// handshakeFailure ends the wait of a peer whose key is wrong: pion/dtls drops its proof and
+// says nothing. The sequence number is above those of any flight.
+var handshakeFailure = []byte{contentAlert, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, 40}
 
 // sent is told what is sent to the peer: a ServerHello after a cookie was asked
 // for means that the cookie has come back from the address.
