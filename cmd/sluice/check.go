@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -63,6 +64,36 @@ func (c *checker) devices(s *settings) {
 		c.add("SN_GROUP", "set, but SLUICE_SN_ADDR is off: devices would look for a gateway that is not there")
 	}
 	c.predefined(s)
+	c.dtls(s)
+}
+
+// dtls checks by what devices prove themselves.
+func (c *checker) dtls(s *settings) {
+	c.between("SN_DTLS_MAX_SESSIONS", size(s.SNDTLSMaxSessions), 1, 1<<20)
+	if s.SNDTLSIdle < time.Second {
+		c.add("SN_DTLS_IDLE", "%v is less than 1s", s.SNDTLSIdle)
+	}
+	if s.SNDTLSAddr == off {
+		return
+	}
+	if _, err := access.LoadKeys(s.SNPSKFile, nil); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			c.add("SN_PSK_FILE", "%s", line)
+		}
+	}
+	if !s.SNDTLSCertificates {
+		return
+	}
+	if s.TLSCert == "" {
+		c.add("SN_DTLS_CERTIFICATES", "set, but SLUICE_TLS_CERT is not")
+	} else if s.tls != nil {
+		if _, ok := s.tls.Certificates[0].PrivateKey.(*ecdsa.PrivateKey); !ok {
+			c.add("SN_DTLS_CERTIFICATES", "the key of SLUICE_TLS_CERT is not ECDSA, and no other can be used here: openssl ecparam -name prime256v1 -genkey makes one")
+		}
+	}
+	if s.TLSClientCA == "" && !s.AuthAnonymous {
+		c.add("SN_DTLS_CERTIFICATES", "nobody could show one: set SLUICE_TLS_CLIENT_CA, or SLUICE_AUTH_ANONYMOUS=true to let in who has none")
+	}
 }
 
 // predefined reads the predefined topic ids, which are given in one way or the other.
@@ -217,7 +248,7 @@ func (c *checker) listeners(s *settings) {
 			c.add(l.variable, "%s is reached from other machines, but there are no accounts: set SLUICE_USERS_FILE (sluice help passwd), "+
 				"or SLUICE_AUTH_ANONYMOUS=true to let everybody in", l.addr)
 		}
-		at := place{l.network == "udp", l.addr}
+		at := place{l.network == "udp" || l.network == "dtls", l.addr}
 		if other := taken[at]; other != "" && !strings.HasSuffix(string(l.addr), ":0") {
 			c.add(l.variable, "%s is taken by %s", l.addr, prefix+other)
 		}

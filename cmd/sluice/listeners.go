@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"sluice/gateway"
+	"sluice/gateway/access"
 	"sluice/gateway/transport"
 )
 
@@ -29,6 +30,7 @@ func (s *settings) listeners() []listener {
 		{"WSS_ADDR", "wss", "MQTT over secure WebSocket", s.WSSAddr},
 		{"UNIX_PATH", "unix", "MQTT over a Unix socket", address(s.UnixPath)},
 		{"SN_ADDR", "udp", "MQTT-SN over UDP", s.SNAddr},
+		{"SN_DTLS_ADDR", "dtls", "MQTT-SN over DTLS", s.SNDTLSAddr},
 	}
 }
 
@@ -45,7 +47,7 @@ func listen(s *settings, t *transport.Transport, srv *gateway.Server, stdout io.
 			addr = net.JoinHostPort("127.0.0.1", l.addr.port())
 			narrowed = true
 		}
-		at, err := l.open(addr, s, t, srv)
+		at, err := l.open(addr, s, t, srv, log)
 		if err != nil {
 			return fmt.Errorf("%s%s: %w", prefix, l.variable, cannotListen(addr, err))
 		}
@@ -59,8 +61,14 @@ func listen(s *settings, t *transport.Transport, srv *gateway.Server, stdout io.
 }
 
 // open opens the listener at addr and returns the address it has got.
-func (l *listener) open(addr string, s *settings, t *transport.Transport, srv *gateway.Server) (net.Addr, error) {
+func (l *listener) open(addr string, s *settings, t *transport.Transport, srv *gateway.Server, log *slog.Logger) (net.Addr, error) {
 	switch l.network {
+	case "dtls":
+		conf, err := s.dtls(log)
+		if err != nil {
+			return nil, err
+		}
+		return t.ListenDTLS(addr, conf, srv)
 	case "udp":
 		return openUDP(addr, s.SNGroup.Addr, t, srv)
 	case "tls", "wss":
@@ -86,6 +94,29 @@ func openUDP(addr string, group netip.Addr, t *transport.Transport, srv *gateway
 	}
 	srv.ServeUDP(socket, to)
 	return net.UDPAddrFromAddrPort(socket.Addr()), nil
+}
+
+// dtls is how devices prove themselves.
+func (s *settings) dtls(log *slog.Logger) (transport.DTLSConfig, error) {
+	keys, err := access.LoadKeys(s.SNPSKFile, func(err error) {
+		log.Error("the changed file of pre-shared keys is not used", "err", err)
+	})
+	if err != nil {
+		return transport.DTLSConfig{}, err
+	}
+	if keys.Len() == 0 && !s.SNDTLSCertificates {
+		log.Warn("no device has a pre-shared key yet: sluice psk set makes one", "file", s.SNPSKFile)
+	}
+	conf := transport.DTLSConfig{
+		Key:         keys.Find,
+		CCM8:        s.SNDTLSCCM8,
+		MaxSessions: s.SNDTLSMaxSessions,
+		IdleTimeout: s.SNDTLSIdle,
+	}
+	if s.SNDTLSCertificates {
+		conf.Certificates, conf.ClientCAs, conf.Anonymous = s.tls.Certificates, s.tls.ClientCAs, s.AuthAnonymous
+	}
+	return conf, nil
 }
 
 // cannotListen says in a user's words why there is no listener at addr.

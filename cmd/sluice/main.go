@@ -46,6 +46,7 @@ var verbs = []struct {
 	{"config", (*command).config},
 	{"topics", (*command).topics},
 	{"passwd", (*command).passwd},
+	{"psk", (*command).psk},
 	{"version", (*command).version},
 }
 

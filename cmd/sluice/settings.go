@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -72,6 +74,13 @@ type settings struct {
 	SNMaxDatagram    size          `env:"SN_MAX_DATAGRAM" envDefault:"1200" about:"Largest datagram sent to a device, up to 65507: messages that do not fit are dropped and counted"`
 	SNMaxDevices     int           `env:"SN_MAX_DEVICES" envDefault:"20000" about:"Devices connected or asleep at a time"`
 	SNSleepBuffer    size          `env:"SN_SLEEP_BUFFER" envDefault:"4KiB" about:"What may wait at QoS 0 for a device that sleeps; at QoS 1 and 2 see SLUICE_QUEUE_MAX_BYTES"`
+
+	SNDTLSAddr         address       `env:"SN_DTLS_ADDR" envDefault:"off" about:"MQTT-SN over DTLS 1.2: like SLUICE_MQTT_ADDR, such as :8883"`
+	SNPSKFile          string        `env:"SN_PSK_FILE" default:"psk in SLUICE_DATA_DIR" about:"File with the pre-shared keys of devices, written by sluice psk; what is changed there counts at once"`
+	SNDTLSCCM8         bool          `env:"SN_DTLS_CCM8" envDefault:"false" about:"Whether the cipher suite PSK-AES128-CCM-8 of very small devices is offered too: true or false. Its sessions end after a million messages"`
+	SNDTLSCertificates bool          `env:"SN_DTLS_CERTIFICATES" envDefault:"false" about:"Whether devices may also show a certificate of SLUICE_TLS_CLIENT_CA, whose common name is the account, or none with SLUICE_AUTH_ANONYMOUS: true or false. The key of SLUICE_TLS_CERT has to be ECDSA"`
+	SNDTLSMaxSessions  int           `env:"SN_DTLS_MAX_SESSIONS" envDefault:"2000" about:"DTLS sessions at a time, of some 50 KB each: one more ends the one that was idle for longest"`
+	SNDTLSIdle         time.Duration `env:"SN_DTLS_IDLE" envDefault:"24h" about:"How long a DTLS session may be idle, and how long after it began it can be resumed without a full handshake"`
 
 	ShutdownTimeout time.Duration `group:"Process" env:"SHUTDOWN_TIMEOUT" envDefault:"10s" about:"How long an orderly end may take"`
 	MemoryLimit     size          `env:"MEMORY_LIMIT" default:"half of the machine's or control group's memory" about:"How much memory to stay under, if possible"`
@@ -149,12 +158,8 @@ func (s *settings) finish(environ map[string]string) {
 	}
 	overTLS(&s.MQTTSAddr, ":8883")
 	overTLS(&s.WSSAddr, ":8084")
-	if s.DataDir == "" {
-		s.DataDir = "data"
-		if dir := environ["STATE_DIRECTORY"]; dir != "" {
-			s.DataDir = dir
-		}
-	}
+	s.DataDir = dataDir(s.DataDir, environ)
+	s.SNPSKFile = cmp.Or(s.SNPSKFile, keysFile(s.DataDir))
 	if s.MemoryLimit == 0 {
 		s.MemoryLimit = size(availableMemory() / 2)
 	}
@@ -168,6 +173,14 @@ func (s *settings) finish(environ map[string]string) {
 		s.Bridges[i].finish()
 	}
 }
+
+// dataDir is where what must survive is kept, if set is not set.
+func dataDir(set string, environ map[string]string) string {
+	return cmp.Or(set, environ["STATE_DIRECTORY"], "data")
+}
+
+// keysFile is where pre-shared keys are kept, if nothing else is set.
+func keysFile(dataDir string) string { return filepath.Join(dataDir, "psk") }
 
 func (b *bridgeSettings) finish() {
 	if b.Name == "" {
