@@ -17,13 +17,15 @@ import (
 
 // Config says which upstream to bridge to and what. New copies it.
 type Config struct {
-	Name     string     // of the bridge: part of the gateway's session, "$bridge/" + Name
-	URL      *url.URL   // mqtt, mqtts, ws, wss; without a port the usual one, ws and wss without a path: /mqtt
-	Others   []*url.URL // in the same form: servers to use, in order, when URL is out of reach
-	ClientID string     // unique among the upstream's clients
-	Username string
-	Password []byte      // nil: none
-	TLS      *tls.Config // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
+	Name      string     // of the bridge: part of the gateway's session, "$bridge/" + Name
+	URL       *url.URL   // mqtt, mqtts, ws, wss; without a port the usual one, ws and wss without a path: /mqtt
+	Others    []*url.URL // in the same form: servers to use, in order, when URL is out of reach
+	ClientID  string     // unique among the upstream's clients
+	Username  string
+	Password  []byte        // nil: none
+	Token     Token         // makes a new password for each connection; nil: Password stays
+	TokenLife time.Duration // how long such a password is good, 10 s to a day; 0: an hour
+	TLS       *tls.Config   // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
 
 	Path       Path
 	Redirect   Hosts         // where the servers may send the bridge on to, with TLS if they have it
@@ -38,6 +40,13 @@ type Config struct {
 	Up, Down             []Rule
 	UpPrefix, DownPrefix string // before topics that go up, that come down, but where a rule has To
 	MaxHops              int    // bridges that a message may have passed before this one, up to MaxMaxHops; 0: any, they are not counted
+
+	// What the upstream does not take and does not tell. The zero values are as it tells.
+	Version   codec.Version // the only one to ask for
+	MaxQoS    byte          // of messages up, and of subscriptions: 1 or 2
+	MaxUpSize uint32        // of packets up, in bytes
+	MaxTopic  int           // length of topics up, in bytes
+	MaxLevels int           // levels of topics up: one more than slashes
 
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
 	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
@@ -117,6 +126,12 @@ func New(cfg Config) (*Bridge, error) {
 	}
 	if cfg.Failback == 0 {
 		cfg.Failback = 5 * time.Minute
+	}
+	if cfg.TokenLife == 0 {
+		cfg.TokenLife = time.Hour
+	}
+	if cfg.MaxQoS == 0 {
+		cfg.MaxQoS = 2
 	}
 	if cfg.MaxInflight == 0 {
 		cfg.MaxInflight = 100
@@ -204,6 +219,18 @@ func (cfg *Config) check() error {
 	if cfg.KeepAlive < time.Second || cfg.KeepAlive > maxKeepAlive {
 		fault("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
 	}
+	if cfg.TokenLife < 10*time.Second || cfg.TokenLife > 24*time.Hour {
+		fault("a token's life of %v is not within 10 s and a day", cfg.TokenLife)
+	}
+	if cfg.Version != 0 && cfg.Version != codec.V5 && cfg.Version != codec.V311 {
+		fault("MQTT %v: 3.1.1 or 5", cfg.Version)
+	}
+	if cfg.MaxQoS > 2 {
+		fault("highest QoS %d: 1 or 2", cfg.MaxQoS)
+	}
+	if cfg.MaxTopic < 0 || cfg.MaxTopic > maxTopic || cfg.MaxLevels < 0 {
+		fault("topics of at most %d bytes and %d levels: 1 to %d bytes, 1 level or more", cfg.MaxTopic, cfg.MaxLevels, maxTopic)
+	}
 	if cfg.AckTimeout < time.Second {
 		fault("acknowledgement time-out %v is less than 1 s", cfg.AckTimeout)
 	}
@@ -241,9 +268,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 		lasted := b.ended(err)
 		b.remember()
-		if errors.Is(err, errFailback) {
-			b.log.Info("going back to an earlier server", "from", b.current.name)
-			b.wentBack = true
+		if planned(err) {
+			b.log.Info("connecting anew", "reason", err)
+			b.wentBack = errors.Is(err, errFailback)
 			continue
 		}
 		if lasted >= stable {

@@ -11,7 +11,7 @@ type Counters struct {
 	Unretained int64 // went up without their RETAIN: the upstream has no retained messages
 	Refused    int64 // messages that the upstream refused by a reason code
 	TooLarge   int64 // messages dropped: larger than the receiver's Maximum Packet Size
-	Unnamed    int64 // messages dropped: the rules make a name of no bytes or more than 65535
+	Unnamed    int64 // messages dropped: the rules make a name of no bytes, or of more than 65535 or than the upstream takes
 	Circled    int64 // messages dropped: they have passed Config.MaxHops bridges
 	Echoed     int64 // messages from above dropped: they are what went up, and no No Local held them there
 	Declined   int64 // messages from above that the gateway refused by a reason code

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,9 @@ import (
 )
 
 var errFailback = errors.New("an earlier server of the list is well again")
+
+// planned reports whether the link ended because the bridge wanted to.
+func planned(err error) bool { return errors.Is(err, errFailback) || errors.Is(err, errRenew) }
 
 // maxFailbacks is how many times longer than at first the bridge waits after it
 // has gone back to servers that then did not accept.
@@ -46,9 +50,12 @@ func (b *Bridge) well(ctx context.Context, s *server) error {
 	defer rwc.Close()
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	defer stop()
-	w := newWire(rwc, s.version.ask(time.Now()))
+	w := newWire(rwc, cmp.Or(b.cfg.Version, s.version.ask(time.Now())))
 	w.dec.Extended = b.extended(w.version)
 	c := b.connectPacket(w.version)
+	if c.Password, err = b.password(time.Now()); err != nil {
+		return err
+	}
 	c.ClientID, c.CleanStart, c.SessionExpiry = append(c.ClientID, "-look"...), true, 0
 	ack, err := w.handshake(c)
 	if err != nil {

@@ -238,7 +238,7 @@ func (l *link) run(ctx context.Context) error {
 		side string
 		err  error
 	}
-	ended := make(chan end, 7)
+	ended := make(chan end, 8)
 	var loops, writers sync.WaitGroup
 	loops.Go(func() { ended <- end{gateway, l.upLoop()} })
 	loops.Go(func() { ended <- end{upstream, l.downLoop()} })
@@ -248,6 +248,9 @@ func (l *link) run(ctx context.Context) error {
 	loops.Go(func() { ended <- end{upstream, l.watch(watch)} })
 	if l.up.rank > 0 && l.cfg.Failback > 0 {
 		loops.Go(func() { ended <- end{upstream, l.failback(watch)} })
+	}
+	if l.cfg.Token != nil {
+		loops.Go(func() { ended <- end{upstream, l.renew(watch)} })
 	}
 	first := <-ended
 	err := from(first.side, first.err)
@@ -268,7 +271,7 @@ func (l *link) run(ctx context.Context) error {
 	<-written
 	loops.Wait()
 	l.released()
-	if l.up.auto && first.side == upstream && err != errLeft && first.err != errFailback {
+	if l.up.auto && first.side == upstream && err != errLeft && !planned(err) {
 		l.learn(fatal)
 	}
 	return err

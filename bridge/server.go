@@ -96,8 +96,12 @@ func (b *Bridge) follow(ctx context.Context, s *server) (*upstream, error) {
 // severalServers reports whether there may be more than one.
 func (b *Bridge) severalServers() bool { return len(b.home) > 1 || !b.cfg.Redirect.none() }
 
-// attempt connects to s, in the version of MQTT that it takes.
+// attempt connects to s, in the version of MQTT that it takes, or in the only one
+// that it may be asked for.
 func (b *Bridge) attempt(ctx context.Context, s *server) (*upstream, error) {
+	if v := b.cfg.Version; v != 0 {
+		return b.connectUpstream(ctx, s, v)
+	}
 	v := s.version.ask(time.Now())
 	up, err := b.connectUpstream(ctx, s, v)
 	if v == codec.V5 && errors.Is(err, errOldVersion) {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
 
 	"sluice/codec"
@@ -57,7 +58,7 @@ func (cfg *Config) topicFaults(way string) (texts []string) {
 				break
 			}
 		}
-		if n := r.unused(); n > 0 && len(cfg.Up) > 0 && len(cfg.Down) > 0 {
+		if n := r.unused(); n > 0 && len(cfg.Up) > 0 && len(cfg.Down) > 0 && cfg.Version != codec.V311 { // which has no response topics
 			fault("%s -> %s leaves out $%d, so a response topic has no way back through it: use each wildcard, "+
 				"or carry this in a bridge of its own that has rules one way only", r.Filter, r.To, n)
 		}
@@ -185,6 +186,14 @@ func (cfg *Config) Explain(way, topic string) Passage {
 		p.Why = "the rule leaves nothing of the topic"
 	case len(name) > maxTopic:
 		p.Topic, p.Why = "", fmt.Sprintf("the name would be longer than %d bytes", maxTopic)
+	case way == "up" && !cfg.takesTopic(name):
+		p.Topic, p.Why = "", "the name would be longer, or have more levels, than the upstream takes"
 	}
 	return p
+}
+
+// takesTopic reports whether a topic is not more than the upstream takes.
+func (cfg *Config) takesTopic(name []byte) bool {
+	return (cfg.MaxTopic == 0 || len(name) <= cfg.MaxTopic) &&
+		(cfg.MaxLevels == 0 || bytes.Count(name, []byte{'/'}) < cfg.MaxLevels)
 }

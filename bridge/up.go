@@ -107,6 +107,11 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
+	if !l.cfg.takesTopic(name) {
+		l.count(&l.counts.unnamed, "message not sent up: its topic is longer, or has more levels, than upstream takes", "topic", brief(name))
+		l.answerUp(id, qos, codec.TopicNameInvalid)
+		return
+	}
 	passed, _ := hops(p.User)
 	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
 		l.count(&l.counts.circled, "message not sent up: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)

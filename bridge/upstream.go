@@ -74,9 +74,9 @@ func hint(err error) string {
 	}
 	switch r.code {
 	case codec.BadUserNameOrPassword:
-		return "check the bridge's user name and password"
+		return "check the bridge's user name and password, and this machine's clock if it makes passwords that expire"
 	case codec.NotAuthorized, codec.BadAuthenticationMethod:
-		return "check user name, password and client certificate, and what the upstream allows this client"
+		return "check user name, password and client certificate, and what the upstream allows this client; and this machine's clock if it makes passwords that expire"
 	case codec.ClientIdentifierNotValid:
 		return "the upstream does not take this client identifier: choose another"
 	case codec.SessionTakenOver:
@@ -95,9 +95,10 @@ func hint(err error) string {
 type upstream struct {
 	wire              *wire
 	server            *server
-	rank              int  // of the server in the list, or of the one that sent the bridge to it
-	sessionPresent    bool // and that session is the one that goes on
-	behind            bool // there is one, and it is not
+	since             time.Time // of its password
+	rank              int       // of the server in the list, or of the one that sent the bridge to it
+	sessionPresent    bool      // and that session is the one that goes on
+	behind            bool      // there is one, and it is not
 	keepAlive         time.Duration
 	auto              bool // the silence may be as long as the path survives, within keepAlive
 	receiveMaximum    uint16
@@ -111,6 +112,11 @@ type upstream struct {
 // connectUpstream dials s, asks for version v and subscribes to what the
 // upstream's session does not have already.
 func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version) (*upstream, error) {
+	connect, since := b.connectPacket(v), time.Now()
+	var err error
+	if connect.Password, err = b.password(since); err != nil {
+		return nil, err
+	}
 	rwc, err := b.dial(ctx, s.url)
 	if err != nil {
 		return nil, err
@@ -121,7 +127,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	w.dec.Extended = b.extended(v)
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
-	ack, err := w.handshake(b.connectPacket(v))
+	ack, err := w.handshake(connect)
 	stop()
 	switch {
 	case err == nil && ack.Code >= 0x80:
@@ -148,6 +154,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	up := &upstream{
 		wire:              w,
+		since:             since,
 		server:            s,
 		sessionPresent:    b.lineage.accepted(s.name, ack.SessionPresent),
 		keepAlive:         b.keepAlive(),
@@ -161,6 +168,10 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	if v == codec.V5 {
 		up.maximumQoS = ack.MaximumQoS
+	}
+	up.maximumQoS = min(up.maximumQoS, b.cfg.MaxQoS)
+	if most := b.cfg.MaxUpSize; most != 0 && (up.maximumPacketSize == 0 || up.maximumPacketSize > most) {
+		up.maximumPacketSize = most
 	}
 	if ack.ReceiveMaximum != 0 {
 		up.receiveMaximum = min(up.receiveMaximum, ack.ReceiveMaximum)
@@ -193,6 +204,15 @@ func (b *Bridge) keepAlive() time.Duration {
 	return b.cfg.KeepAlive
 }
 
+// password is that of a connection that begins now.
+func (b *Bridge) password(now time.Time) ([]byte, error) {
+	if b.cfg.Token == nil {
+		return b.cfg.Password, nil
+	}
+	return b.cfg.Token.password(now, b.cfg.TokenLife)
+}
+
+// connectPacket is the CONNECT to the upstream, without a token.
 func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	c := &codec.Connect{
 		Version:           v,
@@ -204,7 +224,7 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 		ReceiveMaximum:    b.cfg.MaxInflight,
 		MaximumPacketSize: b.cfg.MaxPacketSize,
 	}
-	if b.cfg.Username != "" || v != codec.V5 && b.cfg.Password != nil { // [MQTT-3.1.2-22] of 3.1.1
+	if b.cfg.Username != "" || v != codec.V5 && (b.cfg.Password != nil || b.cfg.Token != nil) { // [MQTT-3.1.2-22] of 3.1.1
 		c.Username = []byte(b.cfg.Username)
 	}
 	if b.cfg.Extensions != Unmarked {

@@ -24,7 +24,7 @@ import (
 // check finds values that are out of range, contradict each other, or name
 // files that will not do, and loads the files that will. A variable in wrong
 // already is left alone: what it holds is not what was written.
-func (s *settings) check(wrong *faults) {
+func (s *settings) check(environ map[string]string, wrong *faults) {
 	c := checker{wrong: wrong, before: slices.Clone(*wrong), prefix: prefix}
 	c.durations(s)
 	c.between("MAX_PACKET_SIZE", s.MaxPacketSize, 1<<10, 256<<20)
@@ -40,7 +40,7 @@ func (s *settings) check(wrong *faults) {
 	c.users(s)
 	c.devices(s)
 	c.listeners(s)
-	c.bridges(s)
+	c.bridges(environ, s)
 }
 
 // devices checks what is about MQTT-SN.
@@ -256,7 +256,7 @@ func (c *checker) listeners(s *settings) {
 	}
 }
 
-func (c *checker) bridges(s *settings) {
+func (c *checker) bridges(environ map[string]string, s *settings) {
 	names := make(map[string]string)
 	for i := range s.Bridges {
 		b := &s.Bridges[i]
@@ -280,9 +280,13 @@ func (c *checker) bridges(s *settings) {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
 		c.between("MAX_HOPS", size(b.MaxHops), 0, bridge.MaxMaxHops)
-		if b.Password != "" && b.Username == "" {
-			c.add("PASSWORD", "set, but %sUSERNAME is not", c.prefix)
+		c.between("MAX_QOS", size(b.MaxQoS), 1, 2)
+		c.between("MAX_TOPIC_SIZE", size(b.MaxTopic), 1, 65535)
+		if b.MaxUpSize != 0 {
+			c.between("MAX_UP_SIZE", b.MaxUpSize, 128, 256<<20)
 		}
+		c.tokens(b)
+		c.preset(environ, b)
 		if other := names[b.Name]; other != "" {
 			c.add("NAME", "%q is the name of %s already", b.Name, other)
 		}
@@ -362,7 +366,7 @@ func (c *checker) urls(list serverURLs) (urls []*url.URL) {
 
 func (c *checker) bridgeTLS(b *bridgeSettings) {
 	if !slices.ContainsFunc(b.urls, secure) {
-		for _, p := range []struct{ name, text string }{{"CA", b.CA}, {"CERT", b.Cert}, {"KEY", b.Key}} {
+		for _, p := range []struct{ name, text string }{{"CA", b.CA}, {"CERT", b.Cert}, {"KEY", b.Key}, {"ALPN", b.ALPN}} {
 			if p.text != "" {
 				c.add(p.name, "set, but %s:// is without TLS: write mqtts:// or wss://", b.urls[0].Scheme)
 			}
@@ -372,6 +376,9 @@ func (c *checker) bridgeTLS(b *bridgeSettings) {
 	b.tls = c.certificate("CERT", b.Cert, "KEY", b.Key)
 	if b.tls == nil {
 		b.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if b.ALPN != "" {
+		b.tls.NextProtos = []string{b.ALPN}
 	}
 	if b.CA != "" {
 		b.tls.RootCAs = c.authorities("CA", b.CA)

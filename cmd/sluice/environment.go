@@ -54,11 +54,11 @@ func readSettings(environ map[string]string) (*settings, error) {
 			wrong.add(bridgeVariable(i, "URL"), "missing, but there is %s: number bridges from 0 without a gap", bridgeVariable(n, "URL"))
 		}
 		b := bridgeSettings{number: n}
-		parse(environ, bridgeVariable(n, ""), &b, &wrong)
+		parse(withPreset(environ, n), bridgeVariable(n, ""), &b, &wrong)
 		s.Bridges = append(s.Bridges, b)
 	}
 	s.finish(environ)
-	s.check(&wrong)
+	s.check(environ, &wrong)
 	if len(wrong) > 0 {
 		return s, wrong
 	}
@@ -139,7 +139,7 @@ type variable struct {
 	Meaning string `json:"meaning"`
 	Default string `json:"default"` // a value, or a description of one
 	Value   string `json:"value"`
-	Origin  string `json:"origin"` // "default", "environment", or "file" and its path
+	Origin  string `json:"origin"` // "default", "environment", "file" and its path, or "preset" and its name
 
 	group   string // begins here, empty: goes on
 	dynamic bool   // Default is a description
@@ -189,7 +189,12 @@ func allVariables(environ map[string]string, s *settings) []variable {
 	list := variables(environ, prefix, s)
 	numbers := bridgeNumbers(environ)
 	for i, n := range numbers {
-		list = append(list, variables(environ, bridgeVariable(n, ""), &s.Bridges[i])...)
+		of := variables(environ, bridgeVariable(n, ""), &s.Bridges[i])
+		for name := range presetSettings(environ, n) {
+			at := slices.IndexFunc(of, func(v variable) bool { return v.Name == name })
+			of[at].Origin = "preset " + s.Bridges[i].Preset
+		}
+		list = append(list, of...)
 	}
 	if len(numbers) == 0 {
 		var example bridgeSettings

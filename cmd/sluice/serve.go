@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/bridge"
+	"sluice/codec"
 	"sluice/gateway"
 	"sluice/gateway/transport"
 	"sluice/store"
@@ -195,6 +196,9 @@ func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *sl
 		Dial:          wires.Dial,
 		Log:           log,
 	}
+	c.Token, c.TokenLife = b.token, b.TokenLife
+	c.Version, c.MaxQoS = codec.Version(b.Version), byte(b.MaxQoS)
+	c.MaxUpSize, c.MaxTopic, c.MaxLevels = uint32(b.MaxUpSize), int(b.MaxTopic), int(b.MaxLevels)
 	c.Path = bridge.Path{
 		Proxy:         b.proxy,
 		ProxyUsername: b.ProxyUsername,

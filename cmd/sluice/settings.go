@@ -125,12 +125,26 @@ type bridgeSettings struct {
 	Interface     string     `env:"INTERFACE" about:"Network interface to leave by, such as wwan0 (Linux)"`
 	SourceAddr    netip.Addr `env:"SOURCE_ADDR" about:"Address of this machine to come from"`
 
-	number int // n
+	Preset      string        `env:"PRESET" about:"What a service needs and does not tell: nats, emqx, hivemq, rabbitmq, aws, azure-eventgrid, azure-iothub or gcp-jwt (deploy/clouds.md); what is set beside it wins"`
+	Version     mqttVersion   `env:"VERSION" envDefault:"auto" about:"MQTT to ask for: 5, 3.1.1, or auto: 5, and 3.1.1 where that is refused"`
+	MaxQoS      uint16        `env:"MAX_QOS" envDefault:"2" about:"Highest QoS that the upstream takes, 1 or 2: messages with a higher one go up at that"`
+	MaxUpSize   size          `env:"MAX_UP_SIZE" default:"what the upstream says" about:"Largest packet that the upstream takes"`
+	MaxTopic    uint16        `env:"MAX_TOPIC_SIZE" envDefault:"65535" about:"Longest topic that the upstream takes, in bytes"`
+	MaxLevels   uint16        `env:"MAX_TOPIC_LEVELS" default:"any" about:"Most levels of a topic that the upstream takes, one more than slashes"`
+	ALPN        string        `env:"ALPN" about:"Application protocol to ask for in TLS"`
+	SASKey      secret        `env:"SAS_KEY" about:"Key of the device in base64, for passwords that are shared access signatures of Azure"`
+	JWTKey      string        `env:"JWT_KEY" about:"File with a private key in PEM (RSA, or EC on P-256), for passwords that are JSON Web Tokens"`
+	JWTAudience string        `env:"JWT_AUDIENCE" about:"For whom those tokens are"`
+	TokenLife   time.Duration `env:"TOKEN_LIFE" envDefault:"1h" about:"How long such passwords are good, 10s to 24h: the bridge connects anew before"`
+
+	number      int  // n
+	clientIDSet bool // not by finish
 
 	// Set by check.
-	urls  []*url.URL  // of URL; none if it is wrong
-	proxy *url.URL    // nil: none
-	tls   *tls.Config // nil: all are mqtt: or ws:
+	urls  []*url.URL   // of URL; none if it is wrong
+	proxy *url.URL     // nil: none
+	token bridge.Token // nil: Password does not expire
+	tls   *tls.Config  // nil: all are mqtt: or ws:
 }
 
 // clientSettings are the defaults of sluice pub, sluice sub and sluice bench.
@@ -186,7 +200,7 @@ func (b *bridgeSettings) finish() {
 	if b.Name == "" {
 		b.Name = strconv.Itoa(b.number)
 	}
-	if b.ClientID == "" {
+	if b.clientIDSet = b.ClientID != ""; !b.clientIDSet {
 		host, _ := os.Hostname()
 		b.ClientID = "sluice-" + host + "-" + b.Name
 	}

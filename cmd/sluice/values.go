@@ -270,6 +270,33 @@ func (k keepAlive) String() string {
 	return formatValue(k.Duration)
 }
 
+// mqttVersion is a version of MQTT, 0 for what the other side takes.
+type mqttVersion codec.Version
+
+func (v *mqttVersion) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "auto":
+		*v = 0
+	case "5":
+		*v = mqttVersion(codec.V5)
+	case "3.1.1":
+		*v = mqttVersion(codec.V311)
+	default:
+		return fmt.Errorf("%q is none of auto, 5, 3.1.1", text)
+	}
+	return nil
+}
+
+func (v mqttVersion) String() string {
+	switch codec.Version(v) {
+	case codec.V5:
+		return "5"
+	case codec.V311:
+		return "3.1.1"
+	}
+	return "auto"
+}
+
 // rules are the topics that a bridge carries one way.
 type rules []bridge.Rule
 

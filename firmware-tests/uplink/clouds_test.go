@@ -1,0 +1,244 @@
+package uplink
+
+import (
+	"context"
+	"crypto"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice/codec"
+	"sluice/firmware-tests/device"
+)
+
+// A cloud that takes at most these, hangs up on what is more, and tells nothing.
+func limited(s *server, maxSize, maxTopic, maxSlashes int) {
+	s.refuse = func(p *codec.Publish) bool {
+		return p.QoS > 1 || len(p.Append(nil, codec.V311)) > maxSize || len(p.Topic) > maxTopic ||
+			strings.Count(string(p.Topic), "/") > maxSlashes
+	}
+}
+
+// AWS IoT Core: client certificate, ALPN on port 443, no QoS 2, 128 KiB, 256 bytes and
+// seven slashes of topic.
+func TestAWS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	clients := x509.NewCertPool()
+	clients.AddCert(ca.cert)
+	cloud := &server{tls: &tls.Config{
+		Certificates: []tls.Certificate{ca.certificate("127.0.0.44", time.Now().Add(time.Hour))},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients, NextProtos: []string{"x-amzn-mqtt-ca"},
+	}}
+	cloud.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !slices.Contains(hello.SupportedProtos, "x-amzn-mqtt-ca") {
+			return nil, errors.New("no ALPN")
+		}
+		return nil, nil
+	}
+	limited(cloud, 128<<10, 256, 7)
+	cloud.answer = func(c *codec.Connect) []byte {
+		if c.Version == codec.V5 {
+			return []byte{0x20, 2, 0, 1}
+		}
+		return nil
+	}
+	probe, err := net.Listen("tcp", "127.0.0.44:443")
+	if err != nil {
+		t.Skip(err)
+	}
+	probe.Close()
+	cloud.start(t, "127.0.0.44:443")
+	cert, key := ca.client("site7")
+	g := startGateway(t, "PRESET=aws", "URL=mqtts://"+cloud.addr, "CA="+ca.file, "CERT="+cert, "KEY="+key, "UP=plant/# 2", "DOWN=cmd/# 2")
+	wantLog(t, g, 1, connected)
+	publish(t, g, 2, "plant/a", "1")
+	publish(t, g, 1, "plant/1/2/3/4/5/6/7", "2")
+	publish(t, g, 1, "plant/1/2/3/4/5/6/7/8", "too deep")
+	publish(t, g, 2, "plant/"+strings.Repeat("x", 250), "3")
+	publish(t, g, 2, "plant/"+strings.Repeat("x", 251), "too long")
+	large := strings.Repeat("y", 128<<10-2-2-2-2-len("plant/a"))
+	publish(t, g, 1, "plant/a", large)
+	publish(t, g, 1, "plant/a", large+"yy")
+	publish(t, g, 1, "plant/a", "4")
+	cloud.wantPayloads("all that the cloud takes, and no more", "1", "2", "3", large, "4")
+	if _, n := cloud.lastConnect(); n > 2 { // one in MQTT 5
+		t.Errorf("%d connections: the cloud has hung up", n)
+	}
+	log := g.Log.String()
+	for _, text := range []string{"its topic is longer, or has more levels", "larger than upstream takes", "lower QoS"} {
+		if !strings.Contains(log, text) {
+			t.Errorf("the log does not say %q", text)
+		}
+	}
+}
+
+// expiring has a cloud check the password of every CONNECT, which check returns the
+// end of, and hang up when that has come.
+func expiring(s *server, check func(c *codec.Connect) (time.Time, error)) (expired *atomic.Int64) {
+	expired = new(atomic.Int64)
+	s.answer = func(c *codec.Connect) []byte {
+		if c.Version == codec.V5 {
+			return []byte{0x20, 2, 0, 1}
+		}
+		end, err := check(c)
+		if err != nil || !end.After(time.Now()) {
+			s.t.Logf("refused: %v, good until %v", err, end)
+			return []byte{0x20, 2, 0, 5}
+		}
+		mine := len(s.connects)
+		time.AfterFunc(time.Until(end), func() {
+			if _, n := s.lastConnect(); n == mine && s.t.Context().Err() == nil {
+				expired.Add(1)
+				s.hangUp()
+			}
+		})
+		return nil
+	}
+	return expired
+}
+
+// stream publishes for a while and wants everything to arrive, once and in order,
+// over some changes of the password.
+func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...string) {
+	t.Helper()
+	g := startGateway(t, settings...)
+	wantLog(t, g, 1, connected)
+	ctx, cancel := context.WithCancel(t.Context())
+	var players sync.WaitGroup
+	defer players.Wait()
+	defer cancel()
+	ledger := &device.Ledger{}
+	fleet := device.Fleet(2, func(s *device.Sensor) {
+		s.Addr, s.Topic, s.Interval, s.Window, s.Ledgers = g.Addr, "plant", 5*time.Millisecond, 100, []*device.Ledger{ledger}
+	})
+	for _, s := range fleet {
+		players.Go(func() { s.Run(ctx) })
+	}
+	awaitConnect(t, cloud, 3)
+	for _, s := range fleet {
+		s.Stop()
+	}
+	want := fleet[0].Acked.Load() + fleet[1].Acked.Load()
+	await(t, func() string {
+		if got := len(cloud.payloads()); got < int(want) {
+			return fmt.Sprintf("%d of %d messages have arrived", got, want)
+		}
+		return ""
+	})
+	for _, payload := range cloud.payloads() {
+		var s device.Source
+		var n int
+		fmt.Sscanf(payload, "%d %d %d", &s.Sensor, &s.QoS, &n)
+		ledger.Arrived(s, n)
+	}
+	for qos := byte(1); qos <= 2; qos++ {
+		count := ledger.Count(qos)
+		if err := count.Broken(2); err != nil { // once, although the cloud knows no QoS 2
+			t.Errorf("QoS %d: %v", qos, err)
+		}
+	}
+	if n := expired.Load(); n != 0 {
+		t.Errorf("%d passwords expired while they were used", n)
+	}
+}
+
+// Azure IoT Hub: shared access signatures that expire, fixed topics, MQTT 3.1.1 at QoS
+// 1.
+func TestIoTHub(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	key := []byte("0123456789abcdef")
+	hub := &server{tls: ca.server("localhost")}
+	limited(hub, 256<<10, 65535, 100)
+	within := hub.refuse
+	hub.refuse = func(p *codec.Publish) bool {
+		return within(p) || !strings.HasPrefix(string(p.Topic), "devices/site7/messages/events/")
+	}
+	expired := expiring(hub, func(c *codec.Connect) (end time.Time, err error) {
+		if string(c.Username) != "localhost/site7/?api-version=2021-04-12" || string(c.ClientID) != "site7" {
+			return end, fmt.Errorf("user name %q of %q", c.Username, c.ClientID)
+		}
+		token, ok := strings.CutPrefix(string(c.Password), "SharedAccessSignature ")
+		q, err := url.ParseQuery(token)
+		if !ok || err != nil || q.Get("sr") != "localhost/devices/site7" {
+			return end, fmt.Errorf("password %q", c.Password)
+		}
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte("localhost%2Fdevices%2Fsite7\n" + q.Get("se")))
+		if q.Get("sig") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) {
+			return end, errors.New("signature")
+		}
+		seconds, err := strconv.ParseInt(q.Get("se"), 10, 64)
+		return time.Unix(seconds, 0), err
+	})
+	hub.start(t, "")
+	_, port, _ := net.SplitHostPort(hub.addr)
+	stream(t, hub, expired, "PRESET=azure-iothub", "URL=mqtts://localhost:"+port, "CA="+ca.file, "CLIENT_ID=site7",
+		"SAS_KEY="+base64.StdEncoding.EncodeToString(key), "TOKEN_LIFE=10s", "UP=plant/# 2 -> devices/site7/messages/events/source=plant")
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	if filters := hub.sessions["site7"].filters; !slices.Contains(filters, "devices/site7/messages/devicebound/#") {
+		t.Errorf("subscribed to %q", filters)
+	}
+}
+
+// Clouds in the manner of Google's IoT Core: a JSON Web Token for a password.
+func TestJWT(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "device.pem")
+	ca.write(file, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key))
+	cloud := &server{tls: ca.server("localhost")}
+	limited(cloud, 256<<10, 256, 20)
+	expired := expiring(cloud, func(c *codec.Connect) (end time.Time, err error) {
+		parts := strings.Split(string(c.Password), ".")
+		if len(parts) != 3 || string(c.Username) != "unused" {
+			return end, fmt.Errorf("password of %d parts for %q", len(parts), c.Username)
+		}
+		var raw [3][]byte
+		for i, part := range parts {
+			if raw[i], err = base64.RawURLEncoding.DecodeString(part); err != nil {
+				return end, err
+			}
+		}
+		hash := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+		if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, hash[:], raw[2]); err != nil {
+			return end, err
+		}
+		var claims struct {
+			Aud      string
+			Iat, Exp int64
+		}
+		if err := json.Unmarshal(raw[1], &claims); err != nil || claims.Aud != "project" {
+			return end, fmt.Errorf("claims %s: %v", raw[1], err)
+		}
+		return time.Unix(claims.Exp, 0), nil
+	})
+	cloud.start(t, "")
+	_, port, _ := net.SplitHostPort(cloud.addr)
+	stream(t, cloud, expired, "PRESET=gcp-jwt", "URL=mqtts://localhost:"+port, "CA="+ca.file, "JWT_KEY="+file, "JWT_AUDIENCE=project",
+		"TOKEN_LIFE=10s", "UP=plant/# 2", "UP_PREFIX=/devices/site7/events/",
+		"CLIENT_ID=projects/project/locations/europe-west1/registries/plants/devices/site7")
+}
