@@ -176,7 +176,7 @@ func (d *device) open(seq uint64) bool {
 
 // dismiss tells the device that it is connected no more.
 func (d *device) dismiss() {
-	if d.state == active || d.state == awake {
+	if d.state != asleep {
 		s := d.conn.srv
 		s.out = (&sn.Disconnect{}).Append(s.out[:0])
 		d.send(s.out)

@@ -241,7 +241,7 @@ func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
 		}
 		d.changeWill(w)
 	}
-	d.answer((&sn.WillTopicResponse{Code: code}).Append(nil))
+	d.answerIf(code, (&sn.WillTopicResponse{Code: code}).Append(nil))
 }
 
 // updateWillMessage takes WILLMSGUPD.
@@ -253,7 +253,7 @@ func (d *device) updateWillMessage(m *sn.WillMessageUpdate) {
 		d.changeWill(&w)
 		code = sn.Accepted
 	}
-	d.answer((&sn.WillMessageResponse{Code: code}).Append(nil))
+	d.answerIf(code, (&sn.WillMessageResponse{Code: code}).Append(nil))
 }
 
 func (d *device) changeWill(w *will) {
@@ -262,13 +262,31 @@ func (d *device) changeWill(w *will) {
 		d.conn.session.device.will = w
 	}
 	d.conn.session.save()
-	d.save()
+	d.saveNow()
 }
 
 // answer sends a message once what was staged last is on disk.
 func (d *device) answer(b []byte) {
 	d.answers++
 	d.conn.answer(codec.TypeSuback, b)
+}
+
+// reply sends a message for which nothing was staged, behind the answers that wait.
+func (d *device) reply(b []byte) {
+	if d.answers > 0 {
+		d.answer(b)
+		return
+	}
+	d.send(b)
+}
+
+// answerIf answers or, if the code is a refusal, replies.
+func (d *device) answerIf(code sn.ReturnCode, b []byte) {
+	if code == sn.Accepted {
+		d.answer(b)
+	} else {
+		d.reply(b)
+	}
 }
 
 // keepAliveOf is the silence allowed to a device. Section 7.2 adds a tenth to more than a

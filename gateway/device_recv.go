@@ -145,7 +145,11 @@ func (d *device) register(m *sn.Register) {
 	if codec.ValidTopic(m.Topic) == nil && len(m.Topic) <= maxName {
 		ack.TopicID, ack.Code = d.giveID(m.Topic)
 	}
-	d.answer(ack.Append(nil))
+	if d.idsEpoch > d.conn.srv.committed {
+		d.answer(ack.Append(nil))
+	} else {
+		d.reply(ack.Append(nil))
+	}
 }
 
 // giveID gives a topic a number that the device is about to know.
@@ -180,7 +184,7 @@ func (d *device) subscribe(m *sn.Subscribe) {
 	}
 	if ack.Code != sn.Accepted {
 		ack.QoS = 0
-		d.answer(ack.Append(nil))
+		d.reply(ack.Append(nil))
 		return
 	}
 	_, _, shared := codec.SplitShare(req.Filter)
@@ -211,11 +215,13 @@ func (d *device) unsubscribe(m *sn.Unsubscribe) {
 		d.conn.srv.discard(&d.conn.srv.stats.Datagrams.Bad)
 		return
 	}
-	if filter, code := d.filter(m.TopicIDType, m.Topic, m.TopicID); code == sn.Accepted {
-		to := d.conn.session
-		if i, found := to.subs.find(filter); found {
-			to.unsubscribe(i)
-		}
+	ack := (&sn.Unsuback{MessageID: m.MessageID}).Append(nil)
+	to := d.conn.session
+	filter, code := d.filter(m.TopicIDType, m.Topic, m.TopicID)
+	if i, found := to.subs.find(filter); found && code == sn.Accepted {
+		to.unsubscribe(i)
+		d.answer(ack)
+		return
 	}
-	d.answer((&sn.Unsuback{MessageID: m.MessageID}).Append(nil))
+	d.reply(ack)
 }

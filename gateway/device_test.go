@@ -321,3 +321,40 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 		}
 	})
 }
+
+// Only what is to be on disk keeps an answer waiting, and then not for what can wait.
+func TestAnswersDoNotDawdle(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		m := at.field().join("m") // which stores things that can wait
+		start := time.Now()
+		m.send(&sn.Subscribe{MessageID: 1, Topic: []byte("a/#/b")})
+		m.want("a refused subscription", &sn.Suback{MessageID: 1, Code: sn.NotSupported})
+		m.send(&sn.Unsubscribe{MessageID: 2, Topic: []byte("a")})
+		m.want("the end of no subscription", &sn.Unsuback{MessageID: 2})
+		m.send(&sn.Register{MessageID: 3, Topic: []byte("#")})
+		m.want("a refused topic", &sn.Regack{MessageID: 3, Code: sn.NotSupported})
+		m.send(&sn.WillMessageUpdate{Message: []byte("x")})
+		m.want("an update of no will", &sn.WillMessageResponse{Code: sn.NotSupported})
+		m.send(&sn.WillTopicUpdate{Topic: []byte("w")})
+		m.want("an update of the will", &sn.WillTopicResponse{})
+		id := m.register("a")
+		m.send(note(id, "x", 1, 4))
+		m.want("a message for nobody", &sn.Puback{TopicID: id, MessageID: 4})
+		if again := m.register("a"); again != id {
+			t.Errorf("registered as %d, again as %d", id, again)
+		}
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("the answers took %v", took)
+		}
+	})
+}
+
+func TestWillMessageBeforeWillTopic(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		m := at.field().mote("m")
+		m.send(&sn.Connect{Will: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")})
+		m.want("the topic comes first", &sn.WillTopicRequest{})
+		m.send(&sn.WillMessage{Message: []byte("gone")})
+		m.want("it is told that this will not do", &sn.Disconnect{})
+	})
+}
