@@ -66,8 +66,13 @@ type Client struct {
 
 	names   map[uint16]string // of topics, by the id that the gateway uses
 	ids     map[string]uint16 // of topics, by name
-	held    map[uint16]bool   // QoS 2 messages that are taken and not released
 	refused error             // the first refusal of a message at QoS 0
+
+	// QoS 2 messages that are taken, and when they were released, zero if they are not. A
+	// network that delays datagrams may bring a copy after that; within T_RETRY, no other
+	// message has its id.
+	held map[uint16]time.Time
+	left time.Time // when the gateway last answered DISCONNECT, perhaps more than once
 }
 
 // received is a datagram, or why there is none.
@@ -86,7 +91,7 @@ func New(conn net.Conn, config Config) *Client {
 		sent:   time.Now(),
 		names:  make(map[uint16]string),
 		ids:    make(map[string]uint16),
-		held:   make(map[uint16]bool),
+		held:   make(map[uint16]time.Time),
 	}
 	c.close = sync.OnceFunc(func() {
 		close(c.done)
@@ -268,7 +273,7 @@ func isDisconnect(m sn.Message) bool {
 // 65535 s. From then on, what comes is not heard until Wake.
 func (c *Client) Sleep(ctx context.Context, d time.Duration) error {
 	_, err := c.ask(ctx, same(&sn.Disconnect{Duration: seconds(d), HasDuration: true}), isDisconnect)
-	c.asleep = err == nil
+	c.asleep, c.left = err == nil, time.Now()
 	return err
 }
 
@@ -342,7 +347,7 @@ func (c *Client) take(m sn.Message) error {
 	case *sn.Publish:
 		return c.takePublish(m)
 	case *sn.Pubrel:
-		delete(c.held, m.MessageID)
+		c.release(m.MessageID)
 		return c.send(&sn.Pubcomp{MessageID: m.MessageID})
 	case *sn.Register:
 		c.name(m.TopicID, string(m.Topic))
@@ -354,7 +359,9 @@ func (c *Client) take(m sn.Message) error {
 			c.refused = refusal("the message", m.Code)
 		}
 	case *sn.Disconnect:
-		return ErrDisconnected
+		if time.Since(c.left) >= c.config.Retry {
+			return ErrDisconnected
+		}
 	}
 	return nil // the answer to a repeat
 }

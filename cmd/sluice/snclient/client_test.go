@@ -208,7 +208,7 @@ func TestSubscribe(t *testing.T) {
 				return err
 			}
 		}
-		_, _, err := Await(ctx, c, time.After(89*time.Second))
+		_, _, err := Await(ctx, c, time.After(99*time.Second))
 		return err
 	}, func(g *gateway) {
 		publish := func(qos int8, id, message uint16, data string) *sn.Publish {
@@ -238,6 +238,9 @@ func TestSubscribe(t *testing.T) {
 			g.send(&sn.Pubrel{MessageID: 9})
 			g.want("it is done", &sn.Pubcomp{MessageID: 9})
 		}
+		g.send(publish(2, 5, 9, "two"))
+		g.want("a late copy is acknowledged", &sn.Pubrec{MessageID: 9})
+		g.wantIdle("T_RETRY is over", 10*time.Second)
 		g.send(publish(2, 5, 9, "three"))
 		g.want("it has received another message", &sn.Pubrec{MessageID: 9})
 		g.send(&sn.Publish{TopicIDType: sn.ShortTopic, TopicID: 't'<<8 | 't', Data: []byte("four")})
@@ -296,6 +299,31 @@ func TestSleep(t *testing.T) {
 			t.Errorf("taken: %s", &got)
 		}
 	}, nil)
+}
+
+// The network may bring the answer to DISCONNECT twice, the second time when the client is
+// awake.
+func TestLateDisconnect(t *testing.T) {
+	dialogue(t, Config{ClientID: "dev"}, func(ctx context.Context, c *Client) error {
+		if err := c.Sleep(ctx, time.Minute); err != nil {
+			return err
+		}
+		for range 2 {
+			if err := c.Wake(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(g *gateway) {
+		wake := &sn.Pingreq{ClientID: []byte("dev")}
+		g.want("it goes to sleep", &sn.Disconnect{Duration: 60, HasDuration: true})
+		g.send(&sn.Disconnect{})
+		g.want("it wakes", wake)
+		g.send(&sn.Disconnect{}, &sn.Pingresp{})
+		g.want("it wakes", wake)
+		g.want("it wakes again", wake)
+		g.send(&sn.Disconnect{}) // this one is no copy
+	}, ErrDisconnected)
 }
 
 func TestInterrupted(t *testing.T) {

@@ -2,6 +2,7 @@ package snclient
 
 import (
 	"context"
+	"time"
 
 	"sluice/codec/sn"
 )
@@ -73,7 +74,7 @@ func (c *Client) takePublish(p *sn.Publish) error {
 	if !known {
 		return c.send(&sn.Puback{TopicID: p.TopicID, MessageID: p.MessageID, Code: sn.InvalidTopicID})
 	}
-	again := p.QoS == 2 && c.held[p.MessageID]
+	again := p.QoS == 2 && c.has(p.MessageID)
 	if c.config.Take != nil && !again {
 		if err := c.config.Take(&Message{Topic: topic, QoS: p.QoS, Retain: p.Retain, Data: p.Data}); err != nil {
 			return err
@@ -83,8 +84,23 @@ func (c *Client) takePublish(p *sn.Publish) error {
 	case 1:
 		return c.send(&sn.Puback{TopicID: p.TopicID, MessageID: p.MessageID})
 	case 2:
-		c.held[p.MessageID] = true
+		if !again {
+			c.held[p.MessageID] = time.Time{}
+		}
 		return c.send(&sn.Pubrec{MessageID: p.MessageID})
 	}
 	return nil
+}
+
+// has says whether a message at QoS 2 has been taken under this id, not long ago.
+func (c *Client) has(id uint16) bool {
+	released, taken := c.held[id]
+	return taken && (released.IsZero() || time.Since(released) < c.config.Retry)
+}
+
+// release notes that a message will not be sent again.
+func (c *Client) release(id uint16) {
+	if released, taken := c.held[id]; taken && released.IsZero() {
+		c.held[id] = time.Now()
+	}
 }
