@@ -176,6 +176,9 @@ func (d *device) askRegister(name []byte) {
 	if d.idsEpoch > to.srv.committed {
 		to.block() // after a crash the number must not be another's
 		return
+	if n == 0 {
+		return // the device has all it may have: its own messages have to give it credit
+	}
 	}
 	if d.nextID++; d.nextID == 0 {
 		d.nextID = 1
