@@ -129,6 +129,7 @@ func (s *Server) stranger(at path, m sn.Message) {
 	case *sn.Pingreq:
 		if d := s.sleeper(at, m.ClientID); d != nil {
 			d.moveTo(at)
+			d.doubt()
 			d.receive(m, 0)
 			return
 		}

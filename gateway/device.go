@@ -116,7 +116,7 @@ func (d *device) receive(m sn.Message, n int) {
 		c.heard = c.srv.now
 	}
 	if !d.verified {
-		d.credit += creditFactor * n
+		d.credit = min(d.credit+creditFactor*n, maxCredit)
 	}
 	if d.state == connecting {
 		d.dialogue(m)
@@ -128,9 +128,7 @@ func (d *device) receive(m sn.Message, n int) {
 	case *sn.Puback:
 		d.acknowledged(m)
 	case *sn.Pubrec:
-		d.answered(publishes, m.MessageID)
-		d.unhold(m.MessageID)
-		c.session.received(m.MessageID, codec.Success)
+		d.received(m.MessageID)
 	case *sn.Pubrel:
 		d.published(m.MessageID)
 		c.release(&codec.Pubrel{ID: m.MessageID})

@@ -20,6 +20,10 @@ const (
 	// many for each that came from there.
 	firstCredit  = 512
 	creditFactor = 3
+	maxCredit    = 64 << 10
+
+	// registerCredit is kept for REGISTER, by whose answer an address shows it.
+	registerCredit = firstCredit / 2
 )
 
 // meet takes a CONNECT of a device that is not here.
@@ -59,20 +63,25 @@ func (s *Server) meet(at path, m *sn.Connect) {
 
 // newDevice makes a device that has not been let in.
 func (s *Server) newDevice(at path) *device {
-	d := &device{secure: at.session != nil, credit: firstCredit, met: s.now}
-	d.verified = d.secure
+	d := &device{secure: at.session != nil, met: s.now}
+	d.doubt()
 	if d.secure {
 		d.identity = at.ep.Peer().Name
 	}
-	var b [2]byte
-	rand.Read(b[:])
-	d.nextID = binary.BigEndian.Uint16(b[:])
 	d.conn = conn{srv: s, dev: d, version: codec.V5, heard: s.now}
 	s.conns[&d.conn] = struct{}{}
 	s.stats.Connections++
 	s.connecting++
 	d.moveTo(at)
 	return d
+}
+
+// doubt has a device show that it is where it seems to be: over DTLS it has.
+func (d *device) doubt() {
+	var b [2]byte
+	rand.Read(b[:])
+	d.nextID = binary.BigEndian.Uint16(b[:])
+	d.verified, d.credit = d.secure, firstCredit
 }
 
 // dialogue goes on with a CONNECT that has a Will.

@@ -112,8 +112,10 @@ func (to *session) loadDevice(value string) (d *device, ok bool) {
 	}
 	d = &device{
 		secure: flags&recordSecure != 0, identity: identity, clean: flags&recordClean != 0, state: active,
-		sleep: uint16(sleep), verified: flags&recordVerified != 0, met: to.srv.now - time.Hour,
+		sleep: uint16(sleep), met: to.srv.now - time.Hour,
 	}
+	d.doubt()
+	d.verified = d.verified || flags&recordVerified != 0
 	d.repeats.Duration = uint16(keepAlive)
 	if flags&recordAsleep != 0 {
 		d.state = asleep

@@ -40,6 +40,9 @@ type request struct {
 	topicID  uint16
 }
 
+// header is what a long PUBLISH has beside its data, in bytes. REGISTER has no more.
+const header = 9
+
 // heldMessage is a PUBLISH that waits in the device's own order.
 type heldMessage struct{ codec.Publish }
 
@@ -47,7 +50,6 @@ type heldMessage struct{ codec.Publish }
 // does not take it, which is as if it had been delivered.
 func (d *device) deliver(p *codec.Publish) bool {
 	s := d.conn.srv
-	const header = 9 // of a long PUBLISH; that of REGISTER is no longer
 	switch {
 	case header+max(len(p.Payload), len(p.Topic)) > s.cfg.SN.MaxDatagram:
 		s.drop(&s.stats.Dropped.TooLarge)
@@ -135,12 +137,13 @@ func (d *device) transmit(p *codec.Publish) bool {
 	if p.QoS > 0 {
 		m.MessageID = p.ID
 	}
-	if !ok || !d.heard(len(p.Payload)) {
+	if !ok || !d.verified && d.credit < header+len(p.Payload)+registerCredit {
 		d.askRegister(p.Topic)
 		return false
 	}
 	if p.QoS == 0 {
 		s.out = m.Append(s.out[:0])
+		d.spend(len(s.out))
 		d.send(s.out)
 		return true
 	}
@@ -149,13 +152,13 @@ func (d *device) transmit(p *codec.Publish) bool {
 	return true
 }
 
-// heard says whether n bytes more may go to the device: it has shown that it hears us, or
-// has credit.
-func (d *device) heard(n int) bool {
-	if d.verified {
+// spend says whether a datagram of n bytes may go to the device: it has shown that it hears
+// us, or has credit left. The last one may go beyond that.
+func (d *device) spend(n int) bool {
+	switch {
+	case d.verified:
 		return true
-	}
-	if d.credit < n {
+	case d.credit <= 0:
 		return false
 	}
 	d.credit -= n
@@ -173,12 +176,12 @@ func (d *device) askRegister(name []byte) {
 	if isNew {
 		d.saveID(n, name)
 	}
-	if d.idsEpoch > to.srv.committed {
-		to.block() // after a crash the number must not be another's
-		return
 	if n == 0 {
 		return // the device has all it may have: its own messages have to give it credit
 	}
+	if d.idsEpoch > to.srv.committed {
+		to.block() // after a crash the number must not be another's
+		return
 	}
 	if d.nextID++; d.nextID == 0 {
 		d.nextID = 1
@@ -187,14 +190,17 @@ func (d *device) askRegister(name []byte) {
 	d.ask((&sn.Register{TopicID: n, MessageID: d.nextID, Topic: name}).Append(d.request.datagram[:0]), registers, d.nextID)
 }
 
-// ask sends a request, whose memory is the device's from here on.
+// ask sends a request, whose memory is the device's from here on. Without credit it may
+// leave only later, or never: nobody seems to be there.
 func (d *device) ask(datagram []byte, kind requestKind, id uint16) {
 	s := d.conn.srv
 	r := &d.request
 	r.datagram, r.kind, r.id, r.tries = datagram, kind, id, 0
 	r.timer.owner = (*retry)(d)
 	s.setTimer(&r.timer, s.now+s.cfg.SN.Retry)
-	d.send(r.datagram)
+	if d.spend(len(datagram)) {
+		d.send(datagram)
+	}
 }
 
 // answered ends the request, if that is what was answered.
@@ -203,8 +209,8 @@ func (d *device) answered(kind requestKind, id uint16) bool {
 	if r.kind != kind || kind >= registers && r.id != id {
 		return false
 	}
-	if kind >= registers {
-		d.verified = true
+	if kind == registers {
+		d.verified = true // the MsgIds of others can be guessed
 	}
 	d.stopRequest()
 	return true
@@ -231,7 +237,9 @@ func (r *retry) expire() {
 		sn.SetDup(q.datagram)
 	}
 	s.setTimer(&q.timer, s.now+s.cfg.SN.Retry)
-	d.send(q.datagram)
+	if d.spend(len(q.datagram)) {
+		d.send(q.datagram)
+	}
 }
 
 // giveUp ends the patience with a device: one that woke is taken to sleep again, another is
@@ -271,6 +279,17 @@ func (d *device) acknowledged(m *sn.Puback) {
 		d.answered(publishes, m.MessageID)
 		r.invalid = 0
 		d.refused(m.MessageID, r.qos)
+	}
+}
+
+// received takes a PUBREC. One that comes early, for a message that has its turn again
+// only later, has no answer: with PUBREL the device would take it for another then.
+func (d *device) received(id uint16) {
+	d.answered(publishes, id)
+	d.unhold(id)
+	to := d.conn.session
+	if seq, sent := to.window.seqOf(id); sent || seq >= to.queue.Next() {
+		to.received(id, codec.Success)
 	}
 }
 
@@ -345,6 +364,9 @@ func (d *device) sendAcks(acks []ack) {
 		case a.kind == codec.TypePubcomp:
 			c.settle()
 			s.out = (&sn.Pubcomp{MessageID: a.id}).Append(s.out[:0])
+			d.send(s.out)
+		case a.kind == codec.TypePubrel && a.code != codec.Success: // of a message that is over
+			s.out = (&sn.Pubrel{MessageID: a.id}).Append(s.out[:0])
 			d.send(s.out)
 		case a.kind == codec.TypePubrel:
 			if d.state == active || d.state == awake { // else it is sent when the device wakes

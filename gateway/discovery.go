@@ -47,7 +47,7 @@ func (s *Server) answerSearch(at path) {
 	}
 	s.out = (&sn.GatewayInfo{GatewayID: s.cfg.SN.GatewayID}).Append(s.out[:0])
 	s.send(at, s.out)
-	if s.group.addr.IsValid() && at.session == nil {
+	if s.group.addr.IsValid() && at.session == nil && s.mayAnswer(s.group) {
 		s.send(s.group, s.out)
 	}
 }

@@ -104,7 +104,7 @@ func (to *session) presume() {
 	w := &to.window
 	room := int(to.srv.cfg.MaxInflight)
 	if to.device != nil {
-		room = 1 // as a device takes one at a time
+		room = 2 // a device takes one at a time; that the one before is over may not be on disk
 	}
 	for seq := w.first; room > 0 && seq < min(to.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
