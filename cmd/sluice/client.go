@@ -27,7 +27,8 @@ import (
 type target struct {
 	environment clientSettings
 
-	url, host, ca, cert, key     string
+	certificates
+	url, host                    string
 	username, password, passFile string
 	clientID                     string
 	version                      versionFlag
@@ -51,9 +52,7 @@ func (t *target) flags(f *flag.FlagSet, environ map[string]string) error {
 	f.StringVar(&t.password, "P", string(t.environment.Password), "")
 	f.StringVar(&t.passFile, "password-file", "", "")
 	f.StringVar(&t.clientID, "i", "sluice-"+rand.Text()[:12], "")
-	f.StringVar(&t.ca, "cafile", "", "")
-	f.StringVar(&t.cert, "cert", "", "")
-	f.StringVar(&t.key, "key", "", "")
+	t.certificates.flags(f)
 	f.BoolVar(&t.insecure, "insecure", false, "")
 	f.Var(&t.version, "V", "")
 	f.Var(&t.keepAlive, "k", "")
@@ -83,27 +82,45 @@ func (t *target) address() (*url.URL, error) {
 	return u, nil
 }
 
-// tlsConfig is what the TLS flags say.
-func (t *target) tlsConfig() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.insecure}
-	if t.ca != "" {
-		pool, err := loadAuthorities(t.ca)
+// certificates are files: whom to trust, and who we are.
+type certificates struct{ ca, cert, key string }
+
+func (c *certificates) flags(f *flag.FlagSet) {
+	f.StringVar(&c.ca, "cafile", "", "")
+	f.StringVar(&c.cert, "cert", "", "")
+	f.StringVar(&c.key, "key", "", "")
+}
+
+// tlsConfig is what they say.
+func (c *certificates) tlsConfig() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.ca != "" {
+		pool, err := loadAuthorities(c.ca)
 		if err != nil {
 			return nil, usage("-cafile: %w", err)
 		}
 		conf.RootCAs = pool
 	}
-	if (t.cert == "") != (t.key == "") {
+	if (c.cert == "") != (c.key == "") {
 		return nil, usage("-cert and -key go together: give both")
 	}
-	if t.cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.cert, t.key)
+	if c.cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 		if err != nil {
 			return nil, usage("-cert and -key: %w", err)
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
 	return conf, nil
+}
+
+// tlsConfig is what the TLS flags say.
+func (t *target) tlsConfig() (*tls.Config, error) {
+	conf, err := t.certificates.tlsConfig()
+	if err == nil {
+		conf.InsecureSkipVerify = t.insecure
+	}
+	return conf, err
 }
 
 // credentials fills in who we are.

@@ -3,17 +3,21 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/cmd/sluice/snclient"
 	"sluice/codec"
 	sncodec "sluice/codec/sn"
+	"sluice/gateway/transport"
 )
 
 // sn runs the commands for MQTT-SN.
@@ -37,7 +41,9 @@ func (c *command) sn(ctx context.Context) error {
 
 // snTarget is the gateway that sn pub and sn sub use, and as whom.
 type snTarget struct {
+	certificates
 	url, host, clientID string
+	identity, keyFile   string
 	keepAlive, retry    secondsFlag
 	retries             int
 	will                snclient.Will
@@ -51,6 +57,9 @@ func (t *snTarget) flags(f *flag.FlagSet) {
 	f.StringVar(&t.url, "url", "", "")
 	f.StringVar(&t.host, "h", "", "")
 	f.StringVar(&t.clientID, "i", "sluice-"+rand.Text()[:12], "")
+	f.StringVar(&t.identity, "psk-identity", "", "")
+	f.StringVar(&t.keyFile, "psk-file", "", "")
+	t.certificates.flags(f)
 	f.Var(&t.keepAlive, "k", "")
 	f.Var(&t.retry, "retry", "")
 	f.IntVar(&t.retries, "retries", 4, "")
@@ -72,18 +81,18 @@ func (t *snTarget) address() (*url.URL, error) {
 		text = "udp://localhost"
 	}
 	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Hostname() == "":
-		return nil, usage("%s: not a URL such as udp://gateway.example:1883", text)
-	case u.Scheme != "udp":
-		return nil, usage("%s: a URL of MQTT-SN begins with udp://", text)
-	case u.Port() == "":
-		u.Host = net.JoinHostPort(u.Hostname(), strconv.Itoa(snPort))
+	if err != nil || u.Hostname() == "" || snPorts[u.Scheme] == 0 {
+		return nil, usage("%s: not a URL such as udp://gateway.example or dtls://gateway.example:8883", text)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), strconv.Itoa(snPorts[u.Scheme]))
 	}
 	return u, nil
 }
 
-// snPort is where gateways listen.
+// snPorts is where gateways listen.
+var snPorts = map[string]int{"udp": snPort, "dtls": 8883}
+
 const snPort = 1883
 
 // config is what the flags say of the client.
@@ -118,11 +127,58 @@ func (t *snTarget) open(ctx context.Context, config snclient.Config) (*snclient.
 	if err != nil {
 		return nil, err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", u.Host)
+	conn, err := t.dial(ctx, u)
 	if err != nil {
-		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w", u, err)}
+		return nil, err
 	}
 	return snclient.New(conn, config), nil
+}
+
+func (t *snTarget) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	if u.Scheme == "udp" {
+		if t.identity != "" || t.certificates != (certificates{}) {
+			return nil, usage("keys and certificates are for DTLS: -url dtls://%s", u.Hostname())
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "udp", u.Host)
+		if err != nil {
+			return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w", u, err)}
+		}
+		return conn, nil
+	}
+	conf, err := t.dtlsConfig(u)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.patience())
+	defer cancel()
+	conn, err := transport.DialDTLS(ctx, u.Host, conf)
+	if err != nil {
+		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w: is SLUICE_SN_DTLS_ADDR set there, and is this key or certificate known?", u, err)}
+	}
+	return conn, nil
+}
+
+// dtlsConfig is how this client and the gateway prove who they are.
+func (t *snTarget) dtlsConfig(u *url.URL) (conf transport.DTLSClient, err error) {
+	if (t.identity == "") != (t.keyFile == "") {
+		return conf, usage("-psk-identity and -psk-file go together: give both")
+	}
+	if t.identity == "" {
+		certs, err := t.tlsConfig()
+		if err != nil {
+			return conf, err
+		}
+		return transport.DTLSClient{Roots: certs.RootCAs, Certificates: certs.Certificates, ServerName: u.Hostname()}, nil
+	}
+	text, err := os.ReadFile(t.keyFile)
+	if err != nil {
+		return conf, usage("-psk-file: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) == 0 {
+		return conf, usage("-psk-file %s: a key is written as pairs of hex digits", t.keyFile) // without what it holds
+	}
+	return transport.DTLSClient{Identity: t.identity, Key: key}, nil
 }
 
 // connect dials the gateway and connects.

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"sluice/codec/sn"
+	"sluice/gateway/transport"
 )
 
 // snGateway is a gateway that answers by a script: each message is answered with what
@@ -22,7 +25,29 @@ type snGateway struct {
 	answer func(sn.Message) []sn.Message
 
 	mu    sync.Mutex
+	dec   sn.Decoder
 	heard []string
+}
+
+// Datagram and Ended make it one for DTLS.
+func (g *snGateway) Datagram(ep transport.Endpoint, from netip.AddrPort, b []byte) {
+	g.take(b, func(b []byte) { ep.Send(b, from) })
+}
+
+func (g *snGateway) Ended(transport.Endpoint) {}
+
+// take answers a datagram.
+func (g *snGateway) take(b []byte, send func([]byte)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m, err := g.dec.Decode(b)
+	if err != nil {
+		return
+	}
+	g.heard = append(g.heard, inShort(m))
+	for _, a := range append(g.answer(m), ordinary(m)...) {
+		send(a.Append(nil))
+	}
 }
 
 func startSNGateway(t *testing.T, answer func(sn.Message) []sn.Message) *snGateway {
@@ -47,23 +72,13 @@ func startSNGateway(t *testing.T, answer func(sn.Message) []sn.Message) *snGatew
 func (g *snGateway) addr() string { return g.conn.LocalAddr().String() }
 
 func (g *snGateway) serve() {
-	var dec sn.Decoder
 	buf := make([]byte, 1<<16)
 	for {
 		n, from, err := g.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
-		m, err := dec.Decode(buf[:n])
-		if err != nil {
-			continue
-		}
-		g.mu.Lock()
-		g.heard = append(g.heard, inShort(m))
-		g.mu.Unlock()
-		for _, a := range append(g.answer(m), ordinary(m)...) {
-			g.conn.WriteToUDPAddrPort(a.Append(nil), from)
-		}
+		g.take(buf[:n], func(b []byte) { g.conn.WriteToUDPAddrPort(b, from) })
 	}
 }
 
@@ -223,6 +238,43 @@ func (g *snGateway) transcript() string {
 	return strings.Join(g.heard, ", ")
 }
 
+// Over DTLS, with the right key and with wrong ones.
+func TestSNOverDTLS(t *testing.T) {
+	g := &snGateway{answer: func(sn.Message) []sn.Message { return nil }}
+	tr := transport.New(transport.Config{}, nil)
+	addr, err := tr.ListenDTLS("127.0.0.1:0", transport.DTLSConfig{Key: func(identity string) ([]byte, string, bool) {
+		return []byte("0123456789abcdef"), "pump", identity == "pump7"
+	}}, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close(context.Background()) })
+	dir := t.TempDir()
+	right, wrong := write(t, dir, "right", hex.EncodeToString([]byte("0123456789abcdef"))+"\n"), write(t, dir, "wrong", "00ff")
+	bad := write(t, dir, "bad", "secret!")
+	for _, c := range []struct {
+		identity, file string
+		code           int
+		errs           string
+	}{
+		{"pump7", right, exitOK, ""},
+		{"pump7", wrong, exitUnreachable, "is this key or certificate known?"},
+		{"pump8", right, exitUnreachable, "is this key or certificate known?"},
+		{"pump7", bad, exitUsage, "pairs of hex digits"},
+		{"pump7", filepath.Join(dir, "none"), exitUsage, "none"},
+		{"pump7", "", exitUsage, "give both"},
+	} {
+		code, _, errs := runCommand(t, nil, "", "sn", "pub", "-url", "dtls://"+addr.String(), "-psk-identity", c.identity, "-psk-file", c.file,
+			"-t", "a", "-m", "x", "-q", "1", "-retry", "1s", "-retries", "1")
+		if code != c.code || !strings.Contains(errs, c.errs) || c.errs == "" && errs != "" || strings.Contains(errs, "secret") {
+			t.Errorf("%s with %s: exit code %d, %q; want %d, %q", c.identity, c.file, code, errs, c.code, c.errs)
+		}
+	}
+	if want := "CONNECT 60 clean=true, REGISTER a, PUBLISH normal:5=x@1 retain=false, DISCONNECT 0"; g.transcript() != want {
+		t.Errorf("the gateway heard %s", g.transcript())
+	}
+}
+
 func TestSNSearch(t *testing.T) {
 	g := startSNGateway(t, func(sn.Message) []sn.Message { return []sn.Message{&sn.GatewayInfo{GatewayID: 7}} })
 	code, out, errs := runCommand(t, nil, "", "sn", "search", "-to", g.addr(), "-W", "300ms", "-radius", "2")
@@ -326,6 +378,7 @@ func TestSNUsage(t *testing.T) {
 		"sub -t a -will-message x":   "-will-topic",
 		"sub -t a -will-topic #":     "wildcard",
 		"sub -t a -url mqtt://b":     "udp://",
+		"sub -t a -psk-identity x":   "keys and certificates are for DTLS",
 		"sub -t a -url udp://":       "udp://",
 		"sub -t a -url udp://b -h b": "not both",
 		"search -radius 256":         "255 hops",
