@@ -218,9 +218,9 @@ func TestDTLSSilentHellos(t *testing.T) {
 			if trials > maxTrials || trials < maxPrefixTrials {
 				t.Errorf("%d handshakes are under way", trials)
 			}
-			// A handshake that has to wait for a place is at the earliest
-			// begun when the client says hello again, after a second.
-			if took >= time.Second {
+			// One that had to wait for a place would have it when one of the silent
+			// is given up. What it takes without is logged: machines are loaded.
+			if took >= handshakeWait {
 				t.Errorf("a new device was served after %v", took)
 			}
 			t.Logf("served after %v", took)

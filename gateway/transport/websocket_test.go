@@ -343,31 +343,36 @@ func TestFramesRaiseHighWater(t *testing.T) {
 	}
 }
 
-// The engine closes before the upgrade: the peer is told nothing, but not kept.
 // The end of the stream that comes in one read with data waits until the handler has
 // taken that, however slowly it does.
 func TestEndAfterData(t *testing.T) {
-	got := ""
-	cause := make(chan error, 1)
-	tr := start(t, Config{}, &recorder{
-		receive: func(c *Conn, b []byte) (int, error) {
-			got += string(b[:1])
-			c.Yield()
-			return 1, nil
-		},
-		closed: func(_ *Conn, err error) { cause <- err },
-	})
-	for _, nc := range []net.Conn{dialTCP(t, listen(t, tr, "ws")), dialTLS(t, tr, "wss")} {
+	for _, wire := range []string{"ws", "wss"} {
+		got := ""
+		cause := make(chan error, 1)
+		tr := start(t, Config{}, &recorder{
+			receive: func(c *Conn, b []byte) (int, error) {
+				got += string(b[:1])
+				c.Yield()
+				return 1, nil
+			},
+			closed: func(_ *Conn, err error) { cause <- err },
+		})
+		var nc net.Conn
+		if wire == "ws" {
+			nc = dialTCP(t, listen(t, tr, wire))
+		} else {
+			nc = dialTLS(t, tr, wire)
+		}
 		c := dialWebSocket(t, nc)
 		end := ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
 		c.Conn.Write(append(ws.MustCompileFrame(ws.MaskFrame(ws.NewBinaryFrame([]byte("abc")))), end...))
 		if err := <-cause; err != io.EOF || got != "abc" {
-			t.Errorf("got %q, %v", got, err)
+			t.Errorf("%s: got %q, %v", wire, got, err)
 		}
-		got = ""
 	}
 }
 
+// The engine closes before the upgrade: the peer is told nothing, but not kept.
 func TestCloseBeforeUpgrade(t *testing.T) {
 	tr := start(t, Config{}, &recorder{open: func(c *Conn) { send(c, []byte("x")); c.Close() }})
 	wantEnd(t, "closed before the upgrade", dialTCP(t, listen(t, tr, "ws")))
