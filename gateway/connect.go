@@ -164,6 +164,9 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	if p.TopicAliasMaximum > 0 {
 		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
 	}
+	if c.dev != nil {
+		c.dev.replace(s.sessions[id])
+	}
 	to, present := s.resume(id, p.CleanStart || foreign, expiry)
 	c.setWill(p.Will)
 	if c.dev != nil {

@@ -45,6 +45,7 @@ type device struct {
 	repeats sn.Connect     // what it connected with, without ClientID, to know a repeat by
 	met     time.Duration  // when
 	sleep   uint16         // seconds, as it last said
+	stirred bool           // active by a CONNECT in its sleep, and has said nothing since
 	until   uint64         // awake: what comes from here on in the queue waits for the next time
 
 	request   request        // of ours, that it has to answer
@@ -122,6 +123,10 @@ func (d *device) receive(m sn.Message, n int) {
 		d.dialogue(m)
 		return
 	}
+	if d.stirred && m.Type() != sn.TypeConnect {
+		d.stirred = false
+		d.setKeepAlive(d.repeats.Duration)
+	}
 	switch m := m.(type) {
 	case *sn.Publish:
 		d.publish(m)
@@ -153,6 +158,8 @@ func (d *device) receive(m sn.Message, n int) {
 		d.updateWillTopic(m)
 	case *sn.WillMessageUpdate:
 		d.updateWillMessage(m)
+	case *sn.WillMessage: // it has missed CONNACK
+		d.connack(codec.Success)
 	case *sn.SearchGateway:
 		c.srv.answerSearch(d.at)
 	}

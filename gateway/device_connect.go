@@ -151,13 +151,17 @@ func (d *device) admit() {
 			return
 		}
 	}
-	// A device that has come anew was not lost: its Will stays where it is.
-	if old := s.sessions[string(d.asked.ClientID)]; old != nil && old.conn != nil && old.conn.dev != nil && old.user == c.user {
-		old.conn.will = nil
-	}
 	p := d.asked
 	d.asked = nil
 	c.establish(p, nil)
+}
+
+// replace keeps the Will from going out of the device that has the session: it was not
+// lost, but has come anew.
+func (d *device) replace(old *session) {
+	if old != nil && old.conn != nil && old.conn.dev != nil && old.user == d.conn.user {
+		old.conn.will = nil
+	}
 }
 
 // settle joins the device with its session: what outlived an earlier connection of its.
@@ -168,7 +172,7 @@ func (d *device) settle(to *session) {
 	switch {
 	case d.clean:
 		to.device.will = nil
-	case d.conn.will != nil:
+	case d.repeats.Will: // perhaps with an empty topic
 		to.device.will = d.conn.will
 	default:
 		d.conn.will = to.device.will
@@ -203,19 +207,13 @@ func (d *device) connectAgain(m *sn.Connect) {
 	c := &d.conn
 	s := c.srv
 	same := string(m.ClientID) == c.session.id && m.ProtocolID == protocolID
+	now := sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
 	if same && (d.state == asleep || d.state == awake) {
-		d.state = active
-		c.heard = s.now
-		d.setKeepAlive(m.Duration)
-		d.repeats = sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
-		d.met = s.now
-		d.save()
-		d.connack(codec.Success)
-		c.session.pump()
+		d.repeats, d.met = now, s.now
+		d.rise()
 		return
 	}
-	now := sn.Connect{Will: m.Will, CleanSession: m.CleanSession, Duration: m.Duration}
-	if same && !m.Will && sameConnect(&now, &d.repeats) && s.now-d.met < s.cfg.SN.Retry {
+	if same && sameConnect(&now, &d.repeats) && s.now-d.met < s.cfg.SN.Retry {
 		d.connack(codec.Success)
 		return
 	}
@@ -227,6 +225,21 @@ func (d *device) connectAgain(m *sn.Connect) {
 		c.end("another client identifier connects from its address")
 	}
 	s.meet(at, m)
+}
+
+// rise makes a sleeping device active. Its CONNECT may be a late copy of the one before: as
+// long as it says no more, it may be silent as when it sleeps.
+func (d *device) rise() {
+	d.state, d.stirred = active, true
+	d.conn.heard = d.conn.srv.now
+	silence := d.repeats.Duration
+	if silence != 0 {
+		silence = max(silence, d.sleep)
+	}
+	d.setKeepAlive(silence)
+	d.saveNow() // else it would be asleep after a crash
+	d.answer((&sn.Connack{}).Append(nil))
+	d.conn.session.pump()
 }
 
 func sameConnect(a, b *sn.Connect) bool {

@@ -242,13 +242,14 @@ func (r *retry) expire() {
 	}
 }
 
-// giveUp ends the patience with a device: one that woke is taken to sleep again, another is
-// lost.
+// giveUp ends the patience with a device: one that woke, or seemed to, is taken to sleep
+// again, another is lost.
 func (d *device) giveUp() {
-	switch d.state {
-	case awake:
+	switch {
+	case d.state == awake, d.stirred:
 		d.fallAsleep()
-	case connecting:
+		d.save()
+	case d.state == connecting:
 		d.conn.end("does not tell its Will")
 	default:
 		d.conn.close(codec.KeepAliveTimeout, "does not answer")

@@ -26,7 +26,7 @@ func (d *device) disconnect(m *sn.Disconnect) {
 // sent again when it wakes.
 func (d *device) fallAsleep() {
 	d.putBack()
-	d.state = asleep
+	d.state, d.stirred = asleep, false
 	d.conn.heard = d.conn.srv.now
 	d.setKeepAlive(d.sleep)
 }

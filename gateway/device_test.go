@@ -358,3 +358,115 @@ func TestWillMessageBeforeWillTopic(t *testing.T) {
 		m.want("it is told that this will not do", &sn.Disconnect{})
 	})
 }
+
+// An empty WILLTOPIC deletes the Will that was kept.
+func TestDeviceDeletesItsWill(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "will/#")
+		m := at.field().mote("m")
+		connect := &sn.Connect{Will: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")}
+		m.send(connect, &sn.WillTopic{Topic: []byte("will/m")}, &sn.WillMessage{Message: []byte("gone")})
+		m.want("connected", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{})
+		m.send(&sn.Disconnect{})
+		m.want("it goes", &sn.Disconnect{})
+		m.send(connect, &sn.WillTopic{})
+		m.want("it comes, and has none any more", &sn.WillTopicRequest{}, &sn.Connack{})
+		time.Sleep(16 * time.Second)
+		m.want("it is lost", &sn.Disconnect{})
+		sub.wantIdle("nothing goes out")
+	})
+}
+
+func TestWillMessageBeforeTopic(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		m := at.field().mote("m")
+		m.send(&sn.Connect{Will: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")}, &sn.WillMessage{Message: []byte("x")})
+		m.want("it is told", &sn.WillTopicRequest{}, &sn.Disconnect{})
+	})
+}
+
+// CONNACK may be lost: what was answered by it is answered again, and nothing begins anew.
+func TestWillDialogueRepeated(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "will/#")
+		m := at.field().mote("m")
+		connect := &sn.Connect{Will: true, CleanSession: true, ProtocolID: 1, Duration: 60, ClientID: []byte("m")}
+		m.send(connect, &sn.WillTopic{Topic: []byte("will/m")}, &sn.WillMessage{Message: []byte("gone")})
+		m.want("connected", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{})
+		id := m.subscribe(0, "cmd/m")
+		m.send(&sn.WillMessage{Message: []byte("gone")})
+		m.want("WILLMSG came again", &sn.Connack{})
+		m.send(connect)
+		m.want("a copy of CONNECT came late", &sn.Connack{})
+		sub.send(message("cmd/m", "0", 0, 0))
+		m.want("the session is there", note(id, "0", 0, 0))
+		time.Sleep(2 * time.Minute)
+		m.want("it is lost", &sn.Disconnect{})
+		sub.want("its will is there", message("will/m", "gone", 0, 0))
+	})
+}
+
+// Who is refused takes nothing away from the device whose name it gave.
+func TestRefusedTakeoverLeavesTheWill(t *testing.T) {
+	inBubble(t, Config{Access: accounts(t, "*", "  readwrite will/#"), Anonymous: true}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "will/#")
+		f := at.field()
+		m := f.mote("m")
+		connect := &sn.Connect{Will: true, CleanSession: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")}
+		m.send(connect, &sn.WillTopic{Topic: []byte("will/m")}, &sn.WillMessage{Message: []byte("gone")})
+		m.want("connected", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{})
+		other := f.mote("m")
+		other.send(connect, &sn.WillTopic{Topic: []byte("$SYS/x")})
+		other.want("refused", &sn.WillTopicRequest{}, &sn.Connack{Code: sn.NotSupported})
+		other.send(connect, &sn.WillTopic{Topic: []byte("forbidden/x")}, &sn.WillMessage{})
+		other.want("refused later", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{Code: sn.NotSupported})
+		time.Sleep(20 * time.Second)
+		sub.want("the device is lost", message("will/m", "gone", 0, 0))
+	})
+}
+
+// The network may bring a copy of the last CONNECT when the device sleeps already.
+func TestLateConnectDoesNotLoseSleeper(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m", func(c *sn.Connect) { c.Duration = 10 })
+		id := m.subscribe(1, "cmd/m")
+		m.sleep(3600)
+		m.send(&sn.Connect{CleanSession: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")})
+		m.want("it seems to be awake", &sn.Connack{})
+		time.Sleep(5 * time.Minute)
+		pub.send(message("cmd/m", "one", 1, 1))
+		time.Sleep(5 * time.Minute)
+		for got := m.next(); got != nil; got = m.next() {
+			if got.Type() != sn.TypePublish {
+				t.Errorf("got %s", showSN(got))
+			}
+		}
+		at.crash(nil)
+		m.f.again()
+		m.wantIdle("it sleeps")
+		m.wake()
+		one := note(id, "one", 1, packetID(1))
+		one.Dup = true
+		m.want("it was not lost", one)
+	})
+}
+
+// CONNACK tells a sleeping device that it is active: a crash does not send it to sleep.
+func TestWakingByConnectSurvivesCrash(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		f := at.field()
+		m := f.join("m")
+		id := m.subscribe(1, "cmd/m")
+		m.sleep(3600)
+		m.send(&sn.Connect{CleanSession: true, ProtocolID: 1, Duration: 60, ClientID: []byte("m")})
+		m.want("awake", &sn.Connack{})
+		at.crash(nil)
+		f.again()
+		at.join("pub", codec.V5).send(message("cmd/m", "0", 0, 0))
+		m.want("it gets what comes", note(id, "0", 0, 0))
+	})
+}
