@@ -17,15 +17,20 @@ type Mosquitto struct {
 // StartMosquitto runs Mosquitto with its configuration in dir and the given
 // lines added to it. The error wraps ErrMissing if it is not installed.
 func StartMosquitto(dir string, lines ...string) (*Mosquitto, error) {
-	path, err := Find("mosquitto", "mosquitto")
-	if err != nil {
-		return nil, err
-	}
 	addrs, err := FreeAddrs(1)
 	if err != nil {
 		return nil, err
 	}
-	m := &Mosquitto{Addr: addrs[0]}
+	return StartMosquittoAt(addrs[0], dir, lines...)
+}
+
+// StartMosquittoAt is StartMosquitto on an address of FreeAddrs.
+func StartMosquittoAt(addr, dir string, lines ...string) (*Mosquitto, error) {
+	path, err := Find("mosquitto", "mosquitto")
+	if err != nil {
+		return nil, err
+	}
+	m := &Mosquitto{Addr: addr}
 	conf := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n", port(m.Addr))
 	for _, line := range lines {
 		conf += line + "\n"

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -73,18 +74,36 @@ func (p *Proxy) carry(nc net.Conn) {
 	p.mu.Unlock()
 }
 
-// copy carries bytes one way until either end closes.
+// onTheWay is how many reads a slow line holds, one way.
+const onTheWay = 4096
+
+// copy carries bytes one way until either end closes. A delay does not make the line
+// narrow: more is on the way then.
 func (p *Proxy) copy(to, from net.Conn) {
-	b := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(b)
-		if err != nil {
-			return
+	type segment struct {
+		due time.Time
+		b   []byte
+	}
+	line, done := make(chan segment, onTheWay), make(chan struct{})
+	defer close(done)
+	go func() {
+		defer close(line)
+		b := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			select {
+			case line <- segment{time.Now().Add(time.Duration(p.delay.Load())), bytes.Clone(b[:n])}:
+			case <-done:
+				return
+			}
 		}
-		if d := p.delay.Load(); d > 0 {
-			time.Sleep(time.Duration(d))
-		}
-		if _, err := to.Write(b[:n]); err != nil {
+	}()
+	for s := range line {
+		time.Sleep(time.Until(s.due))
+		if _, err := to.Write(s.b); err != nil {
 			return
 		}
 	}
