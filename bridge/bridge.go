@@ -51,7 +51,7 @@ type Config struct {
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
 	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
 	AckTimeout    time.Duration // for the upstream to answer, or say anything; 0: 30 s
-	MaxInflight   uint16        // messages in flight each way; 0: 100
+	MaxInflight   uint16        // messages in flight each way; 0: 512
 	MaxPacketSize uint32        // what an upstream of MQTT 5 may send, in bytes; 0: no limit
 
 	// Dial opens a connection to the gateway inside the process. The gateway
@@ -134,7 +134,7 @@ func New(cfg Config) (*Bridge, error) {
 		cfg.MaxQoS = 2
 	}
 	if cfg.MaxInflight == 0 {
-		cfg.MaxInflight = 100
+		cfg.MaxInflight = 512
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

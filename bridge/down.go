@@ -31,8 +31,15 @@ func (l *link) downLoop() error {
 	}
 }
 
+// flushDown sends what came. Acknowledgements wait for others while the upstream owes
+// half a window of them: it has that to go on with, and many small steps cost both sides
+// more than a few large ones.
 func (l *link) flushDown() {
-	l.local.send(l.toLocal)
+	if l.owed.count() >= l.inflight/2 && l.inflight > 1 {
+		l.local.hold(l.toLocal)
+	} else {
+		l.local.send(l.toLocal)
+	}
 	l.up.wire.send(l.backUp)
 	l.toLocal, l.backUp = l.toLocal[:0], l.backUp[:0]
 }

@@ -114,8 +114,11 @@ func (o *owed) ask(w *wire) {
 // answer counts an answer.
 func (o *owed) answer() { o.answered.Add(1) }
 
+// count is how many answers are owed.
+func (o *owed) count() int64 { return o.asked.Load() - o.answered.Load() }
+
 func (o *owed) pending() (yes bool, since time.Duration) {
-	return o.asked.Load() > o.answered.Load(), time.Duration(o.since.Load())
+	return o.count() > 0, time.Duration(o.since.Load())
 }
 
 // sleep arranges for the watch to be woken by the next ask, and returns false if

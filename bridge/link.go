@@ -25,6 +25,9 @@ type link struct {
 	local  *wire
 	window window // of messages that came down
 
+	// Set once by connectLocal.
+	inflight int64 // how many messages go up before the first is acknowledged
+
 	// Owned by the up loop.
 	toUp, backDown []byte // of this batch; backDown goes to the gateway
 	upNames        *namer
@@ -103,6 +106,10 @@ func (l *link) connectLocal(ctx context.Context) error {
 		l.synchronised = false // and the gateway's is new no more when it has heard a word
 	}
 	l.synchronise()
+	l.inflight = int64(l.up.receiveMaximum)
+	if ack.ReceiveMaximum != 0 { // is the gateway's bound both ways
+		l.inflight = min(l.inflight, int64(ack.ReceiveMaximum))
+	}
 	l.localMaximum = ack.MaximumPacketSize
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()

@@ -219,6 +219,9 @@ func newScene(t *testing.T, cfg Config) *scene {
 	if cfg.Up == nil && cfg.Down == nil {
 		cfg.Up = []Rule{{Filter: "sensors/#", QoS: 2}}
 	}
+	if cfg.MaxInflight == 0 {
+		cfg.MaxInflight = 100
+	}
 	cfg.Name, cfg.ClientID = "cloud", "site7"
 	if cfg.URL == nil {
 		cfg.URL = &url.URL{Scheme: "mqtt", Host: "cloud.example.com"}

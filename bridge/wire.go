@@ -13,6 +13,9 @@ import (
 const (
 	readSize  = 64 << 10  // of the buffer to read into, while packets are smaller
 	highWater = 256 << 10 // of output: whoever can wait does until it has drained
+
+	// holdTime is how long output may wait for more, to be written with it.
+	holdTime = time.Millisecond
 )
 
 // A wire is one MQTT connection: packets in, bytes of many packets out.
@@ -39,14 +42,23 @@ type wire struct {
 
 	mu      sync.Mutex
 	out     []byte     // guarded by mu
+	held    bool       // guarded by mu: out waits for more
 	writing bool       // guarded by mu: a write is under way
 	closing bool       // guarded by mu: nothing more is to be sent
-	changed *sync.Cond // out or closing
+	changed *sync.Cond // out, held or closing
+	enough  *time.Timer
 }
 
 func newWire(rwc io.ReadWriteCloser, v codec.Version) *wire {
 	w := &wire{rwc: rwc, version: v, start: time.Now(), dec: codec.Decoder{FromServer: true}}
 	w.changed = sync.NewCond(&w.mu)
+	w.enough = time.AfterFunc(holdTime, func() {
+		w.mu.Lock()
+		w.held = false
+		w.mu.Unlock()
+		w.changed.Broadcast()
+	})
+	w.enough.Stop()
 	return w
 }
 
@@ -99,8 +111,23 @@ func (w *wire) send(b []byte) {
 	}
 	w.mu.Lock()
 	w.out = append(w.out, b...)
+	w.held = false
 	w.mu.Unlock()
 	w.changed.Broadcast()
+}
+
+// hold is send, but that it lets b wait for what is sent next, for as long as holdTime.
+func (w *wire) hold(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.out) == 0 {
+		w.held = true
+		w.enough.Reset(holdTime)
+	}
+	w.out = append(w.out, b...)
 }
 
 // waitRoom waits until there is less to be written than highWater.
@@ -117,7 +144,7 @@ func (w *wire) write() error {
 	var batch []byte
 	for {
 		w.mu.Lock()
-		for len(w.out) == 0 && !w.closing {
+		for (len(w.out) == 0 || w.held) && !w.closing {
 			w.changed.Wait()
 		}
 		if len(w.out) == 0 {

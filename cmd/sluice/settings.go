@@ -114,7 +114,7 @@ type bridgeSettings struct {
 	KeepAlive   keepAlive     `env:"KEEPALIVE" envDefault:"60s" about:"Longest silence before the upstream is asked whether it is there, 1s to 65535s; or auto: as long as the line is found to survive, beginning with 60s (auto:20s: with 20s)"`
 	AckTimeout  time.Duration `env:"ACK_TIMEOUT" envDefault:"30s" about:"How long the upstream may owe an answer and say nothing else, 1s to 1h, before the line is taken for dead"`
 	Extensions  bridge.Marker `env:"EXTENSIONS" envDefault:"off" about:"How to ask an upstream of MQTT 3.1.1 for the keep-alive that it wants: off, listener (it says so unasked), flag, username or clientid; MQTT 5 needs none"`
-	MaxInflight uint16        `env:"MAX_INFLIGHT" envDefault:"100" about:"Messages at QoS 1 and 2 under way at a time, each way"`
+	MaxInflight uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
 	CA          string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
 	Cert        string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
 	Key         string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
