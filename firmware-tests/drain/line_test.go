@@ -1,0 +1,70 @@
+package drain
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sluice/firmware-tests/rig"
+)
+
+// With an upstream that costs nothing, what the bridge itself can do is seen.
+func TestDrainAlone(t *testing.T) {
+	upstream := freeAddr(t)
+	g := startGateway(t, upstream)
+	fill(t, g.Addr, *messages, payload)
+	before := readUsage(t, g.PID())
+	took := startSink(t, upstream).await(t, *messages)
+	t.Logf("%d messages of %d bytes: %.0f messages/s, %.2f us of CPU a message", *messages, payload,
+		float64(*messages)/took.Seconds(), micros(readUsage(t, g.PID()).cpu-before.cpu)/float64(*messages))
+}
+
+// A line with a long round trip carries a window of messages in each.
+func TestRoundTrip(t *testing.T) {
+	const (
+		trip  = 100 * time.Millisecond
+		trips = 40
+	)
+	sink := startSink(t, "127.0.0.1:0")
+	line, err := rig.NewProxy(sink.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	line.Slow(trip / 2)
+	line.Cut()
+	g := startGateway(t, line.Addr)
+	fill(t, g.Addr, window*trips, payload)
+	line.Heal()
+	took := sink.await(t, window*trips)
+	// The first window has come when the clock begins.
+	all := share((trips-1)*trip, took)
+	each := sink.rounds(window)
+	slices.Sort(each)
+	quick := share(trip, each[len(each)/4])
+	t.Logf("%d messages in %v: %.1f %% of what a window of %d in %v allows, %.1f %% in the quicker quarter of the round trips, %.1f %% in the middle",
+		window*trips, took.Round(time.Millisecond), all, window, trip, quick, share(trip, each[len(each)/2]))
+	if quick < 95 { // the others may be those in which the machine had other things to do
+		t.Errorf("%.1f %% of what the window allows", quick)
+	}
+}
+
+// share is in percent.
+func share(possible, took time.Duration) float64 { return 100 * possible.Seconds() / took.Seconds() }
+
+// An idle bridge wakes for its keep-alive only.
+func TestIdle(t *testing.T) {
+	const idle = 10 * time.Second
+	sink := startSink(t, "127.0.0.1:0")
+	g := startGateway(t, sink.addr)
+	fill(t, g.Addr, 1000, payload)
+	sink.await(t, 1000)
+	time.Sleep(3 * time.Second) // what was done goes off the disk
+	before := readUsage(t, g.PID())
+	time.Sleep(idle)
+	after := readUsage(t, g.PID())
+	t.Logf("in %v its threads woke %d times and used %v of CPU", idle, after.woke-before.woke, after.cpu-before.cpu)
+	if woke := after.woke - before.woke; woke > 20 {
+		t.Errorf("its threads woke %d times in %v", woke, idle)
+	}
+}
