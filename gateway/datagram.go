@@ -22,7 +22,7 @@ type SN struct {
 	Retry        time.Duration     // 10 s; T_RETRY, after which a message without an answer is sent again
 	Retries      int               // 4; N_RETRY, how often before the device is taken for lost
 	MaxDatagram  int               // 1,200 bytes; longer messages are not sent to devices
-	MaxDevices   int               // 20,000; connected and asleep
+	MaxDevices   int               // 20,000; connected, asleep, and away with a session that lasts
 	SleepBuffer  int               // 4 KiB; of messages at QoS 0 for one device that sleeps, or is slow
 	KeepAliveMax time.Duration     // 24 h; the silence allowed to a device that asks for no keep-alive
 }

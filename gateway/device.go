@@ -127,6 +127,9 @@ func (d *device) receive(m sn.Message, n int) {
 		d.stirred = false
 		d.setKeepAlive(d.repeats.Duration)
 	}
+	if c.paused && m.Type() != sn.TypeConnect && m.Type() != sn.TypePublish {
+		return // as if the network had lost it: too many answers wait for the disk
+	}
 	switch m := m.(type) {
 	case *sn.Publish:
 		d.publish(m)

@@ -37,7 +37,7 @@ func (s *Server) meet(at path, m *sn.Connect) {
 	case m.ProtocolID != protocolID, len(m.ClientID) == 0, len(m.ClientID) > maxDeviceID,
 		codec.ValidString(m.ClientID) != nil, m.ClientID[0] == '$':
 		code = sn.NotSupported
-	case len(s.devices) >= s.cfg.SN.MaxDevices, m.Will && s.connecting >= maxConnecting:
+	case s.crowded(m.ClientID), m.Will && s.connecting >= maxConnecting:
 		code = sn.Congestion
 	}
 	if code != sn.Accepted {
@@ -59,6 +59,14 @@ func (s *Server) meet(at path, m *sn.Connect) {
 		return
 	}
 	d.ask((&sn.WillTopicRequest{}).Append(nil), willTopic, 0)
+}
+
+// crowded says whether there are too many devices to take in one of that name.
+func (s *Server) crowded(clientID []byte) bool {
+	if to := s.sessions[string(clientID)]; to != nil && to.device != nil {
+		return false
+	}
+	return s.remembered+s.connecting >= s.cfg.SN.MaxDevices
 }
 
 // newDevice makes a device that has not been let in.
@@ -168,6 +176,7 @@ func (d *device) replace(old *session) {
 func (d *device) settle(to *session) {
 	if to.device == nil {
 		to.device = &deviceSession{}
+		to.srv.remembered++
 	}
 	switch {
 	case d.clean:
@@ -252,7 +261,7 @@ func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
 	code := sn.Accepted
 	switch {
 	case len(m.Topic) == 0:
-		d.changeWill(nil)
+		code = d.changeWill(nil)
 	case !validWill(m.QoS, m.Topic), !c.mayPublish(c.session.id, m.Topic), !d.secure && c.srv.needsDTLS(m.Topic):
 		code = sn.NotSupported
 	default:
@@ -261,7 +270,7 @@ func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
 		if c.will != nil {
 			w.Payload = c.will.Payload
 		}
-		d.changeWill(w)
+		code = d.changeWill(w)
 	}
 	d.answerIf(code, (&sn.WillTopicResponse{Code: code}).Append(nil))
 }
@@ -272,19 +281,24 @@ func (d *device) updateWillMessage(m *sn.WillMessageUpdate) {
 	if old := d.conn.will; old != nil {
 		w := *old
 		w.Payload = clone(m.Message)
-		d.changeWill(&w)
-		code = sn.Accepted
+		code = d.changeWill(&w)
 	}
 	d.answerIf(code, (&sn.WillMessageResponse{Code: code}).Append(nil))
 }
 
-func (d *device) changeWill(w *will) {
+// changeWill changes the Will, and the one that is kept, if the store has room for both.
+func (d *device) changeWill(w *will) sn.ReturnCode {
+	to := d.conn.session
+	if w != nil && to.durable() && !to.srv.storeHasRoom(2*recordSize(&w.Message)) {
+		return sn.Congestion
+	}
 	d.conn.will = w
 	if !d.clean {
-		d.conn.session.device.will = w
+		to.device.will = w
 	}
-	d.conn.session.save()
+	to.save()
 	d.saveNow()
+	return sn.Accepted
 }
 
 // answer sends a message once what was staged last is on disk.

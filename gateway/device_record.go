@@ -65,6 +65,24 @@ func (d *device) store(when store.Urgency) {
 	s.db.Set(to.diskKey('n'), string(b), when)
 }
 
+// number gives a topic a number, if it has none: 0 if there is no room for that, which only
+// for a message that has taken some itself does not matter.
+func (d *device) number(name []byte, must bool) uint16 {
+	to := d.conn.session
+	n, ok := d.ids().Find(name)
+	if ok || !must && to.durable() && !to.srv.storeHasRoom(int64(len(name))+topicIDSize) {
+		return n
+	}
+	n, isNew := d.ids().Give(name)
+	if isNew {
+		d.saveID(n, name)
+	}
+	return n
+}
+
+// topicIDSize is about what a topic id takes in the store beside its name, in bytes.
+const topicIDSize = 150
+
 // saveID stores a topic id.
 func (d *device) saveID(n uint16, name []byte) {
 	to := d.conn.session
@@ -100,6 +118,7 @@ func (to *session) loadDevice(value string) (d *device, ok bool) {
 		return nil, false
 	}
 	to.device = &deviceSession{}
+	to.srv.remembered++
 	if len(f.b) > 0 {
 		m, err := to.srv.decodeRecord(f.b)
 		if err != nil {

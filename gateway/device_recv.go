@@ -154,12 +154,9 @@ func (d *device) register(m *sn.Register) {
 
 // giveID gives a topic a number that the device is about to know.
 func (d *device) giveID(name []byte) (uint16, sn.ReturnCode) {
-	n, isNew := d.ids().Give(name)
+	n := d.number(name, false)
 	if n == 0 {
 		return 0, sn.Congestion
-	}
-	if isNew {
-		d.saveID(n, name)
 	}
 	d.ids().SetKnown(n, true)
 	return n, sn.Accepted

@@ -57,7 +57,7 @@ func (d *device) deliver(p *codec.Publish) bool {
 	case !d.secure && s.needsDTLS(p.Topic):
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return false
-	case !d.named(p.Topic):
+	case !d.named(p):
 		s.drop(&s.stats.Dropped.Refused)
 		return false
 	}
@@ -68,16 +68,13 @@ func (d *device) deliver(p *codec.Publish) bool {
 	return true
 }
 
-// named sees that a topic has a number, unless it needs none. It is false if the device
+// named sees that the topic of a message has a number, unless it needs none. It is false if the device
 // has refused it, or has too many.
-func (d *device) named(name []byte) bool {
-	if _, _, ok := d.commonID(name); ok {
+func (d *device) named(p *codec.Publish) bool {
+	if _, _, ok := d.commonID(p.Topic); ok {
 		return true
 	}
-	n, isNew := d.ids().Give(name)
-	if isNew {
-		d.saveID(n, name)
-	}
+	n := d.number(p.Topic, p.QoS > 0)
 	return n != 0 && !d.ids().Refused(n)
 }
 
@@ -172,12 +169,9 @@ func (d *device) askRegister(name []byte) {
 	if d.request.kind != none {
 		return
 	}
-	n, isNew := d.ids().Give(name) // a predefined one has none yet
-	if isNew {
-		d.saveID(n, name)
-	}
+	n := d.number(name, false) // a predefined one has none yet
 	if n == 0 {
-		return // the device has all it may have: its own messages have to give it credit
+		return // there is no room: the device's own messages have to give it credit
 	}
 	if d.idsEpoch > to.srv.committed {
 		to.block() // after a crash the number must not be another's

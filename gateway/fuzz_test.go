@@ -594,6 +594,13 @@ func audit(s *Server) error {
 		_, listed := s.conns[&d.conn]
 		want(listed && d.at.deviceKey == key, "%v: a device that is not there", key.addr)
 	}
+	remembered := 0
+	for _, to := range s.sessions {
+		if to.device != nil {
+			remembered++
+		}
+	}
+	want(remembered == s.remembered, "%d sessions of devices, %d counted", remembered, s.remembered)
 	unsettled, here, subs, members := 0, 0, 0, 0
 	for c := range s.conns {
 		add(&c.timer)

@@ -91,6 +91,7 @@ type Server struct {
 	datagrams  sn.Decoder
 	devices    map[deviceKey]*device // where they are
 	connecting int                   // devices that have no session yet
+	remembered int                   // sessions of those that have, or had
 	group      path                  // where ADVERTISE goes
 	advertiser timer
 	answers    *transport.Limiter // to those who are not connected

@@ -166,6 +166,9 @@ func (to *session) end() {
 		s.detachSubscription(sub)
 	}
 	s.stats.Sessions--
+	if to.device != nil {
+		s.remembered--
+	}
 	to.handOn()
 	for range to.queue.Len() {
 		s.drop(&s.stats.Dropped.SessionEnded)

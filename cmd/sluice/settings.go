@@ -72,7 +72,7 @@ type settings struct {
 	SNRetry          time.Duration `env:"SN_RETRY" envDefault:"10s" about:"How long a device may take to answer before it is asked again"`
 	SNRetries        int           `env:"SN_RETRIES" envDefault:"4" about:"How often it is asked again before it is taken for lost, up to 100"`
 	SNMaxDatagram    size          `env:"SN_MAX_DATAGRAM" envDefault:"1200" about:"Largest datagram sent to a device, up to 65507: messages that do not fit are dropped and counted"`
-	SNMaxDevices     int           `env:"SN_MAX_DEVICES" envDefault:"20000" about:"Devices connected or asleep at a time"`
+	SNMaxDevices     int           `env:"SN_MAX_DEVICES" envDefault:"20000" about:"Devices at a time: connected, asleep, or away with a session that lasts"`
 	SNSleepBuffer    size          `env:"SN_SLEEP_BUFFER" envDefault:"4KiB" about:"What may wait at QoS 0 for a device that sleeps; at QoS 1 and 2 see SLUICE_QUEUE_MAX_BYTES"`
 
 	SNDTLSAddr         address       `env:"SN_DTLS_ADDR" envDefault:"off" about:"MQTT-SN over DTLS 1.2: like SLUICE_MQTT_ADDR, such as :8883"`
