@@ -73,8 +73,14 @@ func TestClients(t *testing.T) {
 // clients runs n clients that send and receive 64 bytes so many times; then
 // they stay until the end of the benchmark.
 func clients(b *testing.B, network, addr string, n, rounds int) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestClients$")
-	cmd.Env = append(os.Environ(), "TRANSPORT_CLIENTS="+strings.Join([]string{network, addr, strconv.Itoa(n), strconv.Itoa(rounds)}, " "))
+	runClients(b, "^TestClients$", "TRANSPORT_CLIENTS="+strings.Join([]string{network, addr, strconv.Itoa(n), strconv.Itoa(rounds)}, " "))
+}
+
+// runClients runs a test in a process of its own until it says that it is done, and ends it with
+// the benchmark.
+func runClients(b *testing.B, test, variable string) {
+	cmd := exec.Command(os.Args[0], "-test.run="+test)
+	cmd.Env = append(os.Environ(), variable)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
