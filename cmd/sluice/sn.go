@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"sluice/cmd/sluice/snclient"
 	"sluice/codec"
 	sncodec "sluice/codec/sn"
+	"sluice/gateway/access"
 	"sluice/gateway/transport"
 )
 
@@ -174,9 +174,9 @@ func (t *snTarget) dtlsConfig(u *url.URL) (conf transport.DTLSClient, err error)
 	if err != nil {
 		return conf, usage("-psk-file: %w", err)
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) == 0 {
-		return conf, usage("-psk-file %s: a key is written as pairs of hex digits", t.keyFile) // without what it holds
+	key, err := access.ParseKey(strings.TrimSpace(string(text)))
+	if err != nil {
+		return conf, usage("-psk-file %s: %w", t.keyFile, err)
 	}
 	return transport.DTLSClient{Identity: t.identity, Key: key}, nil
 }

@@ -250,7 +250,7 @@ func TestSNOverDTLS(t *testing.T) {
 	}
 	t.Cleanup(func() { tr.Close(context.Background()) })
 	dir := t.TempDir()
-	right, wrong := write(t, dir, "right", hex.EncodeToString([]byte("0123456789abcdef"))+"\n"), write(t, dir, "wrong", "00ff")
+	right, wrong := write(t, dir, "right", hex.EncodeToString([]byte("0123456789abcdef"))+"\n"), write(t, dir, "wrong", strings.Repeat("00", 16))
 	bad := write(t, dir, "bad", "secret!")
 	for _, c := range []struct {
 		identity, file string
@@ -260,7 +260,7 @@ func TestSNOverDTLS(t *testing.T) {
 		{"pump7", right, exitOK, ""},
 		{"pump7", wrong, exitUnreachable, "is this key or certificate known?"},
 		{"pump8", right, exitUnreachable, "is this key or certificate known?"},
-		{"pump7", bad, exitUsage, "pairs of hex digits"},
+		{"pump7", bad, exitUsage, "neither hexadecimal nor Base64"},
 		{"pump7", filepath.Join(dir, "none"), exitUsage, "none"},
 		{"pump7", "", exitUsage, "give both"},
 	} {
