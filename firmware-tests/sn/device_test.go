@@ -26,10 +26,38 @@ type board struct {
 	build func() (command []string, err error)
 }
 
-var boards = []board{
-	{"native", sync.OnceValues(buildNative)},
-	{"arm", sync.OnceValues(buildARM)},
+var (
+	native = board{"native", sync.OnceValues(buildNative)}
+	arm    = board{"arm", sync.OnceValues(buildARM)}
+)
+
+// kit is a board with a link.
+type kit struct {
+	number int // of its own
+	board
+	secure bool // DTLS
 }
+
+var kits = []kit{{0, native, false}, {1, native, true}, {2, arm, false}, {3, arm, true}}
+
+// each plays with every kit, side by side.
+func each(t *testing.T, play func(t *testing.T, k kit)) {
+	for _, k := range kits {
+		link := map[bool]string{false: "udp", true: "dtls"}[k.secure]
+		t.Run(k.name+" "+link, func(t *testing.T) {
+			t.Parallel()
+			_, err := k.build()
+			need(t, err)
+			play(t, k)
+		})
+	}
+}
+
+// What the devices prove themselves by over DTLS.
+const (
+	identity = "device"
+	key      = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+)
 
 // built is where devices are built, and left for as long as the process runs.
 var built string
@@ -121,18 +149,20 @@ type device struct {
 	log     rig.Log
 }
 
-// startDevice starts a device on a board, with its T_RETRY. link is empty for plain UDP, or
-// identity and key.
-func startDevice(t *testing.T, on board, addr string, retry time.Duration, link ...string) *device {
+// start starts a device, with its T_RETRY.
+func (k kit) start(t *testing.T, addr string, retry time.Duration) *device {
 	t.Helper()
-	command, err := on.build()
+	command, err := k.build()
 	need(t, err)
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(command[1:], host, port, fmt.Sprint(retry.Milliseconds()), fmt.Sprint(retries))
-	d := &device{t: t, cmd: exec.CommandContext(t.Context(), command[0], append(args, link...)...),
+	args := append(command[1:len(command):len(command)], host, port, fmt.Sprint(retry.Milliseconds()), fmt.Sprint(retries))
+	if k.secure {
+		args = append(args, identity, key)
+	}
+	d := &device{t: t, cmd: exec.CommandContext(t.Context(), command[0], args...),
 		answers: make(chan string, 10), came: make(chan string, 1000)}
 	d.cmd.Stderr = &d.log
 	d.in, err = d.cmd.StdinPipe()

@@ -1,10 +1,13 @@
 package sn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,20 +19,35 @@ import (
 // gateway is the gateway under test.
 type gateway struct {
 	*rig.Gateway
-	udp string // its address for MQTT-SN
+	udp, dtls string // its addresses for MQTT-SN
+}
+
+// addr is where it listens for devices of a kit.
+func (g *gateway) addr(k kit) string {
+	if k.secure {
+		return g.dtls
+	}
+	return g.udp
 }
 
 // startGateway runs a gateway for devices.
 func startGateway(t *testing.T, settings ...string) *gateway {
 	t.Helper()
-	addrs, err := rig.FreeAddrs(1)
+	addrs, err := rig.FreeAddrs(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{udp: addrs[0]}
-	g.Gateway, err = rig.NewGateway(filepath.Join(t.TempDir(), "data"), append([]string{"SLUICE_SN_ADDR=" + g.udp}, settings...)...)
+	g := &gateway{udp: addrs[0], dtls: addrs[1]}
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "psk")
+	g.Gateway, err = rig.NewGateway(filepath.Join(dir, "data"), append([]string{
+		"SLUICE_SN_ADDR=" + g.udp, "SLUICE_SN_DTLS_ADDR=" + g.dtls, "SLUICE_SN_PSK_FILE=" + keys,
+	}, settings...)...)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, errs, err := sluice(t, key+"\n", "psk", "set", "-f", keys, "-stdin", identity); err != nil {
+		t.Fatalf("sluice psk: %v\n%s", err, errs)
 	}
 	if err := g.Start(); err != nil {
 		t.Fatal(err)
@@ -43,6 +61,20 @@ func startGateway(t *testing.T, settings ...string) *gateway {
 		}
 	})
 	return g
+}
+
+// sluice runs a command of the gateway's binary.
+func sluice(t *testing.T, input string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	path, err := rig.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
 // Start starts the gateway and waits until it answers devices.

@@ -20,21 +20,21 @@ func TestBadNetwork(t *testing.T) {
 		retry    = 100 * time.Millisecond
 	)
 	g := startGateway(t, "SLUICE_SN_RETRY=100ms", "SLUICE_SN_RETRIES=30")
-	for _, on := range boards {
+	each(t, func(t *testing.T, k kit) {
 		for qos := 1; qos <= 2; qos++ {
 			for _, asleep := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/QoS %d/asleep %v", on.name, qos, asleep), func(t *testing.T) {
+				t.Run(fmt.Sprintf("QoS %d/asleep %v", qos, asleep), func(t *testing.T) {
 					t.Parallel()
 					name := strings.NewReplacer("/", "-", " ", "").Replace(t.Name())
 					c := g.startCentre(t, name+"/up")
 					// A tenth of the datagrams is worse than any network that is called one. What is
 					// late overtakes what was sent up to 20 ms after it.
-					radio := &rig.Radio{Backend: g.udp, Seed: *seed, Lost: 0.1, Doubled: 0.1, Late: 0.2, Delay: 20 * time.Millisecond}
+					radio := &rig.Radio{Backend: g.addr(k), Seed: *seed, Lost: 0.1, Doubled: 0.1, Late: 0.2, Delay: 20 * time.Millisecond}
 					if err := radio.Open(); err != nil {
 						t.Fatal(err)
 					}
 					defer radio.Close()
-					d := startDevice(t, on, radio.Addr, retry)
+					d := k.start(t, radio.Addr, retry)
 					d.do("connect", name, 0, 60)
 					d.do("register", name+"/up")
 					d.do("subscribe", "name", name+"/down/#", qos)
@@ -65,7 +65,7 @@ func TestBadNetwork(t *testing.T) {
 				})
 			}
 		}
-	}
+	})
 }
 
 func btoi(v bool) int {

@@ -35,20 +35,15 @@ const quick = time.Second
 
 func TestScenes(t *testing.T) {
 	g := startGateway(t, "SLUICE_SN_PREDEFINED=7=plant/pump,8=plant/valve", "SLUICE_SN_ANONYMOUS=true", "SLUICE_SN_RETRY=1s")
-	for b, on := range boards {
-		t.Run(on.name, func(t *testing.T) {
-			t.Parallel()
-			_, err := on.build()
-			need(t, err)
-			for s, scene := range scenes {
-				t.Run(scene.name, func(t *testing.T) {
-					t.Parallel()
-					start := func() *device { return startDevice(t, on, g.udp, quick) }
-					scene.play(t, g, start, fmt.Sprintf("%d-%03d-", b, s))
-				})
-			}
-		})
-	}
+	each(t, func(t *testing.T, k kit) {
+		for s, scene := range scenes {
+			t.Run(scene.name, func(t *testing.T) {
+				t.Parallel()
+				start := func() *device { return k.start(t, g.addr(k), quick) }
+				scene.play(t, g, start, fmt.Sprintf("%d-%03d-", k.number, s))
+			})
+		}
+	})
 }
 
 // At each QoS, by a topic it registers.

@@ -108,7 +108,9 @@ static int shake(const char *identity, const char *key) {
 	secure = 1;
 	mbedtls_ssl_conf_read_timeout(&config, 0);
 	if (!rc)
-		rc = mbedtls_ssl_handshake(&ssl);
+		do
+			rc = mbedtls_ssl_handshake(&ssl);
+		while (rc == MBEDTLS_ERR_SSL_WANT_READ); // it had a record that was no good
 	if (rc) {
 		char why[128];
 		mbedtls_strerror(rc, why, sizeof why);

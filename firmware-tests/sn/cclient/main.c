@@ -183,6 +183,8 @@ int main(int argc, char **argv) {
 			if (!fgets(line, sizeof line, stdin))
 				return 0;
 			obey(line);
+			if (!asleep)
+				client_hear(); // what the link has taken from the system already
 		}
 	}
 }
