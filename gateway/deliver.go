@@ -214,7 +214,7 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 	s := c.srv
 	if c.dev != nil {
-		return c.dev.deliver(out)
+		return c.dev.deliver(out, expires)
 	}
 	if out.HasMessageExpiry {
 		out.MessageExpiry = uint32(max(expires-s.now, 0) / time.Second) // [MQTT-3.3.2-6]

@@ -53,6 +53,7 @@ type device struct {
 	held      []heldMessage  // PUBLISHes that wait for a topic id, for request, or for its waking
 	heldBytes int            // of those at QoS 0
 	publishes []receivedByID // of its, not yet acknowledged
+	last      subscribed     // of its
 	twos      []exactlyOnce  // of its at QoS 2, the last few
 	answers   int            // not yet sent: no message goes before them
 	idsEpoch  uint64         // when all topic ids are on disk

@@ -23,7 +23,7 @@ func (d *device) publish(m *sn.Publish) {
 	case code != sn.Accepted:
 	case m.QoS == -1 && m.TopicIDType == sn.NormalTopic, !d.secure && s.needsDTLS(name):
 		code = sn.NotSupported
-	case m.QoS > 0 && (c.paused || len(d.publishes) >= int(s.cfg.MaxInflight)):
+	case m.QoS > 0 && (c.paused || len(d.publishes) >= int(s.cfg.MaxInflight)) && !d.taken(m):
 		code = sn.Congestion
 	}
 	if code != sn.Accepted {
@@ -32,7 +32,7 @@ func (d *device) publish(m *sn.Publish) {
 		}
 		return
 	}
-	if m.QoS == 1 && m.Dup && d.waitsFor(m.MessageID) {
+	if m.QoS > 0 && m.Dup && d.waitsFor(m.MessageID) {
 		return // it is on its way to the disk
 	}
 	if m.QoS == 2 && d.isLate(m, name) {
@@ -110,6 +110,11 @@ func (d *device) topic(kind sn.TopicIDType, n uint16) ([]byte, sn.ReturnCode) {
 	}
 	s.name = append(s.name[:0], name...)
 	return s.name, sn.Accepted
+}
+
+// taken says whether a PUBLISH has come before, and is not to be refused now.
+func (d *device) taken(m *sn.Publish) bool {
+	return d.waitsFor(m.MessageID) || m.QoS == 2 && d.conn.session.holds(m.MessageID)
 }
 
 // waitsFor says whether the PUBLISH with this identifier is not yet acknowledged.
@@ -192,9 +197,30 @@ func (d *device) subscribe(m *sn.Subscribe) {
 		// Without a number the device is registered one with the first message.
 		ack.TopicID, _ = d.giveID(req.Filter)
 	}
+	repeated := d.hasSubscribed(m, req.Filter)
 	c.session.subscribe(&req, 0)
 	d.answer(ack.Append(nil))
-	s.deliverRetained(c.session, &req, 0)
+	if !repeated {
+		s.deliverRetained(c.session, &req, 0)
+	}
+}
+
+// subscribed is the last SUBSCRIBE of a device.
+type subscribed struct {
+	id  uint16
+	qos int8
+	sum uint64 // of the filter
+	at  time.Duration
+}
+
+// hasSubscribed says whether a SUBSCRIBE has come before, and remembers it. What is retained
+// is not to come twice because SUBACK was lost.
+func (d *device) hasSubscribed(m *sn.Subscribe, filter []byte) bool {
+	s := d.conn.srv
+	last := d.last
+	d.last = subscribed{m.MessageID, m.QoS, maphash.Bytes(lateSeed, filter), s.now}
+	_, found := d.conn.session.subs.find(filter)
+	return found && last.id == m.MessageID && last.qos == m.QoS && last.sum == d.last.sum && (m.Dup || s.now < last.at+s.cfg.SN.Retry)
 }
 
 // filter is what a SUBSCRIBE or UNSUBSCRIBE is about: a name, or a topic by its id. It is

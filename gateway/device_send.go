@@ -44,11 +44,14 @@ type request struct {
 const header = 9
 
 // heldMessage is a PUBLISH that waits in the device's own order.
-type heldMessage struct{ codec.Publish }
+type heldMessage struct {
+	codec.Publish
+	expires time.Duration // the gateway's time; 0: never
+}
 
 // deliver sends a message, or holds it until it may be sent. It is false if the device
 // does not take it, which is as if it had been delivered.
-func (d *device) deliver(p *codec.Publish) bool {
+func (d *device) deliver(p *codec.Publish, expires time.Duration) bool {
 	s := d.conn.srv
 	switch {
 	case header+max(len(p.Payload), len(p.Topic)) > s.cfg.SN.MaxDatagram:
@@ -63,7 +66,7 @@ func (d *device) deliver(p *codec.Publish) bool {
 	}
 	s.stats.MessagesOut++
 	if d.state == asleep || d.answers > 0 || len(d.held) > 0 || !d.transmit(p) {
-		d.hold(p)
+		d.hold(p, expires)
 	}
 	return true
 }
@@ -91,9 +94,9 @@ func (d *device) commonID(name []byte) (kind sn.TopicIDType, n uint16, ok bool) 
 
 // hold keeps a copy of a message for later. Of messages at QoS 0 the oldest go when there
 // is no room.
-func (d *device) hold(p *codec.Publish) {
+func (d *device) hold(p *codec.Publish, expires time.Duration) {
 	s := d.conn.srv
-	h := heldMessage{*p}
+	h := heldMessage{*p, expires}
 	h.Message = codec.Message{Topic: clone(p.Topic), Payload: clone(p.Payload), QoS: p.QoS, Retain: p.Retain}
 	h.SubscriptionIDs = nil
 	d.held = append(d.held, h)
@@ -107,6 +110,17 @@ func (d *device) hold(p *codec.Publish) {
 		d.held = slices.Delete(d.held, oldest, oldest+1)
 		s.drop(&s.stats.Dropped.Away)
 	}
+}
+
+// expired says whether a held message is not to be sent any more. At QoS 1 and 2 it has
+// been looked at by its session. [MQTT-3.3.2-5]
+func (d *device) expired(h *heldMessage) bool {
+	s := d.conn.srv
+	if h.QoS > 0 || h.expires == 0 || h.expires > s.now {
+		return false
+	}
+	s.drop(&s.stats.Dropped.Expired)
+	return true
 }
 
 // unhold drops a held message at QoS 2 that the device has after all: it has answered a
@@ -280,6 +294,10 @@ func (d *device) acknowledged(m *sn.Puback) {
 // received takes a PUBREC. One that comes early, for a message that has its turn again
 // only later, has no answer: with PUBREL the device would take it for another then.
 func (d *device) received(id uint16) {
+	r := &d.request
+	if r.kind == publishes && r.id == id && r.qos != 2 {
+		return
+	}
 	d.answered(publishes, id)
 	d.unhold(id)
 	to := d.conn.session
@@ -324,6 +342,9 @@ func (d *device) registered(m *sn.Regack) {
 	}
 	d.ids().Refuse(m.TopicID)
 	name, _ := d.ids().Name(m.TopicID)
+	if _, _, common := d.commonID([]byte(name)); common {
+		return // that it has heard us is all that was asked
+	}
 	var gone []heldMessage
 	d.held = slices.DeleteFunc(d.held, func(h heldMessage) bool {
 		if string(h.Topic) != name {
@@ -395,7 +416,7 @@ func (d *device) advance() {
 		d.ask((&sn.Pubrel{MessageID: id}).Append(d.request.datagram[:0]), releases, id)
 	}
 	n := 0
-	for n < len(d.held) && d.answers == 0 && d.transmit(&d.held[n].Publish) {
+	for n < len(d.held) && d.answers == 0 && (d.expired(&d.held[n]) || d.transmit(&d.held[n].Publish)) {
 		if h := &d.held[n]; h.QoS == 0 {
 			d.heldBytes -= h.size()
 		}

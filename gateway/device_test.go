@@ -470,3 +470,87 @@ func TestWakingByConnectSurvivesCrash(t *testing.T) {
 		m.want("it gets what comes", note(id, "0", 0, 0))
 	})
 }
+
+// SUBSCRIBE that is sent again for want of SUBACK is one SUBSCRIBE: what is retained comes
+// once.
+func TestSubscribeRepeated(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		pub.send(retained("cmd/m", "r", 2, 1))
+		m := at.field().join("m")
+		subscribe := &sn.Subscribe{QoS: 2, MessageID: 5, Topic: []byte("cmd/m")}
+		m.send(subscribe)
+		m.want("granted", &sn.Suback{QoS: 2, TopicID: 1, MessageID: 5})
+		first := *m.next().(*sn.Publish)
+		again := *subscribe
+		again.Dup = true
+		m.send(&again)
+		m.want("granted again", &sn.Suback{QoS: 2, TopicID: 1, MessageID: 5})
+		m.send(&sn.Pubrec{MessageID: first.MessageID})
+		m.want("released", &sn.Pubrel{MessageID: first.MessageID})
+		m.send(&sn.Pubcomp{MessageID: first.MessageID})
+		m.wantIdle("it came once")
+		subscribe.MessageID = 6
+		m.send(subscribe)
+		m.want("another SUBSCRIBE", &sn.Suback{QoS: 2, TopicID: 1, MessageID: 6})
+		if got := m.next(); got == nil || got.Type() != sn.TypePublish {
+			t.Errorf("got %s, want what is retained", showSN(got))
+		}
+	})
+}
+
+// What waits at QoS 0 expires as well.
+func TestSleepBufferExpires(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m")
+		id := m.subscribe(0, "cmd/m")
+		m.sleep(600)
+		old := message("cmd/m", "old", 0, 0)
+		old.HasMessageExpiry, old.MessageExpiry = true, 10
+		pub.send(old, message("cmd/m", "new", 0, 0))
+		time.Sleep(time.Minute)
+		m.wake()
+		m.want("the other is there", note(id, "new", 0, 0), &sn.Pingresp{})
+		if n := at.srv.Stats().Dropped.Expired; n != 1 {
+			t.Errorf("%d counted as expired, want 1", n)
+		}
+	})
+}
+
+// A message that is already taken is not refused when it comes again, however much is
+// under way: the device would send it anew, as another.
+func TestRepeatIsNotRefused(t *testing.T) {
+	onDisk(t, Config{MaxInflight: 1}, func(at *site) {
+		m := at.field().join("m", lasting)
+		id := m.register("a/b")
+		at.disk <- struct{}{}
+		two := note(id, "x", 2, 7)
+		m.send(two)
+		two.Dup = true
+		m.send(two)
+		m.wantIdle("it is on its way to the disk")
+		m.send(note(id, "y", 2, 8))
+		m.want("another is too many", &sn.Puback{TopicID: id, MessageID: 8, Code: sn.Congestion})
+		<-at.disk
+		at.settle()
+		m.want("taken", &sn.Pubrec{MessageID: 7})
+	})
+}
+
+// A device that answers a message at QoS 1 as one at QoS 2 gets it again.
+func TestWrongAnswer(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m", func(c *sn.Connect) { c.Duration = 3600 })
+		id := m.subscribe(1, "cmd/m")
+		pub.send(message("cmd/m", "x", 1, 1))
+		one := note(id, "x", 1, packetID(1))
+		m.want("a message", one)
+		m.send(&sn.Pubrec{MessageID: one.MessageID})
+		m.wantIdle("that is no answer")
+		time.Sleep(11 * time.Second)
+		one.Dup = true
+		m.want("it comes again", one)
+	})
+}
