@@ -61,9 +61,12 @@ func (s *Server) Datagram(ep transport.Endpoint, from netip.AddrPort, b []byte) 
 	}
 	s.tick()
 	at := path{ep: ep}
-	if ep.Wire() == "dtls" {
+	switch {
+	case ep.Wire() == "dtls":
 		at.session = ep
-	} else {
+	case s.group.ep == nil:
+		return // as if the network had lost it: ServeUDP has not come yet
+	default:
 		at.addr = from
 	}
 	node, inner, err := sn.CutForward(b)

@@ -538,3 +538,77 @@ func TestPubrecBeforeItsTurn(t *testing.T) {
 		m.want("and released", &sn.Pubrel{MessageID: two.MessageID})
 	})
 }
+
+// A device may refuse to register what it knows by a predefined id: it has shown that it
+// hears us.
+func TestRegisterOfPredefinedTopicRefused(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m")
+		m.send(&sn.Subscribe{QoS: 1, MessageID: 2, TopicIDType: sn.ShortTopic, TopicID: 'a'<<8 | '1'})
+		m.want("granted", &sn.Suback{QoS: 1, MessageID: 2})
+		large := strings.Repeat("x", 600)
+		pub.send(message("a1", large, 1, 1))
+		r, ok := m.next().(*sn.Register)
+		if !ok {
+			t.Fatal("no REGISTER")
+		}
+		m.send(&sn.Regack{TopicID: r.TopicID, MessageID: r.MessageID, Code: sn.NotSupported})
+		m.want("the message comes", &sn.Publish{QoS: 1, TopicIDType: sn.ShortTopic, TopicID: 'a'<<8 | '1', MessageID: packetID(1), Data: []byte(large)})
+	})
+}
+
+// The Will that a device left over DTLS is not for whoever comes with its name over UDP.
+func TestKeptWillForDTLSOnly(t *testing.T) {
+	inBubble(t, Config{SN: SN{DTLSOnly: []string{"alarm/#"}}}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "alarm/#")
+		m := at.secureField(transport.Identity{User: "u", Name: "key"}).mote("m")
+		connect := sn.Connect{Will: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")}
+		m.send(&connect, &sn.WillTopic{Topic: []byte("alarm/m")}, &sn.WillMessage{Message: []byte("gone")})
+		m.want("connected", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{})
+		m.send(&sn.Disconnect{})
+		m.want("it goes", &sn.Disconnect{})
+		thief := at.field().mote("m")
+		connect.Will = false
+		thief.send(&connect, &sn.WillMessageUpdate{Message: []byte("forged")})
+		thief.want("it has no Will", &sn.Connack{}, &sn.WillMessageResponse{Code: sn.NotSupported})
+		time.Sleep(20 * time.Second)
+		sub.wantIdle("nothing goes out")
+	})
+}
+
+// Before the socket is known, nobody can be answered, and what was under way to devices has
+// not begun to be sent again.
+func TestDatagramBeforeServeUDP(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		f := at.field()
+		m := f.join("m", lasting)
+		id := m.subscribe(2, "cmd/m")
+		at.join("pub", codec.V5).send(message("cmd/m", "x", 2, 1))
+		x := note(id, "x", 2, packetID(1))
+		m.want("a message", x)
+		at.crash(nil)
+		m.send(&sn.Pingreq{})
+		m.wantIdle("not yet")
+		f.again()
+		x.Dup = true
+		m.want("the message again", x)
+	})
+}
+
+// Who may not come in any more is not here after a restart.
+func TestRestartEndsForbiddenDevices(t *testing.T) {
+	onDisk(t, Config{Access: accounts(t, "ali"), Anonymous: true}, func(at *site) {
+		f := at.field()
+		m := f.join("m", lasting)
+		time.Sleep(2 * time.Second)
+		at.cfg.Anonymous = false
+		at.restart()
+		f.again()
+		m.send(&sn.Pingreq{})
+		m.want("it is to connect", &sn.Disconnect{})
+		m.send(&sn.Connect{ProtocolID: 1, Duration: 60, ClientID: []byte("m")})
+		m.want("and may not", &sn.Connack{Code: sn.NotSupported})
+	})
+}

@@ -149,19 +149,25 @@ func (d *device) admit() {
 	if d.secure {
 		c.user = d.at.ep.Peer().User
 	}
-	if access := s.cfg.Access; access != nil {
-		switch {
-		case c.user == "" && !s.cfg.Anonymous:
-			c.refuseConnect(codec.NotAuthorized, "no account: devices have one over DTLS only, see SLUICE_AUTH_ANONYMOUS")
-			return
-		case c.user != "" && !access.Has(c.user):
-			c.refuseConnect(codec.NotAuthorized, "the account of its key is not in the users file")
-			return
-		}
+	if why := s.forbids(c.user); why != "" {
+		c.refuseConnect(codec.NotAuthorized, why)
+		return
 	}
 	p := d.asked
 	d.asked = nil
 	c.establish(p, nil)
+}
+
+// forbids says why a device of that account may not be here; "" if it may.
+func (s *Server) forbids(user string) (why string) {
+	switch access := s.cfg.Access; {
+	case access == nil:
+	case user == "" && !s.cfg.Anonymous:
+		return "no account: devices have one over DTLS only, see SLUICE_AUTH_ANONYMOUS"
+	case user != "" && !access.Has(user):
+		return "the account of its key is not in the users file"
+	}
+	return ""
 }
 
 // replace keeps the Will from going out of the device that has the session: it was not
@@ -183,7 +189,7 @@ func (d *device) settle(to *session) {
 		to.device.will = nil
 	case d.repeats.Will: // perhaps with an empty topic
 		to.device.will = d.conn.will
-	default:
+	case d.secure || to.device.will == nil || !to.srv.needsDTLS(to.device.will.Topic):
 		d.conn.will = to.device.will
 	}
 	d.conn.srv.connecting--

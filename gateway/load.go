@@ -75,6 +75,11 @@ func (s *Server) load() error {
 	for to, d := range devices {
 		d.restore(to)
 	}
+	for to, d := range devices { // the users file may have changed
+		if why := s.forbids(to.user); why != "" {
+			d.conn.end(why)
+		}
+	}
 	for to, gone := range away { // which may send wills to the others
 		if devices[to] == nil {
 			to.wake(gone)
