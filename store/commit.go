@@ -7,6 +7,7 @@ import (
 )
 
 const (
+	patience     = 4             // looks that a record is given if others of its queue were done in the last as many
 	lingerMost   = lazyDelay / 4 // for what is staged while records that are done soon keep coming
 	syncInterval = time.Second   // Sync = Interval
 	retryDelay   = time.Second   // between attempts while commits fail
@@ -130,13 +131,17 @@ func (db *DB) look() {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for i := range db.dirty {
-		db.dirty[i].seen = db.dirty[i].next
+		q := &db.dirty[i]
+		copy(q.seen[1:], q.seen[:])
+		q.seen[0] = q.next
+		q.still = min(q.still+1, patience)
 	}
 	db.young, db.old = false, db.young || db.old
 }
 
-// lingers reports whether all that waits for the disk came after the last look, Config.Linger ago. Then records may be
-// done by the next, and be replaced by others: while messages flow there are always some.
+// lingers reports whether all that waits for the disk came after the last look, Config.Linger ago, or a few looks ago if its
+// recipient is only busy. Then records may be done by the next look, and be replaced by others: while messages flow there are
+// always some.
 func (db *DB) lingers() bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -146,7 +151,7 @@ func (db *DB) lingers() bool {
 	young := db.young
 	for _, q := range db.dirty {
 		if seq, ok := q.unwritten(); ok {
-			if seq < q.seen {
+			if seq < q.seen[patience-1] || seq < q.seen[0] && q.still == patience {
 				return false
 			}
 			young = true

@@ -94,6 +94,15 @@ func TestUrgency(t *testing.T) {
 			time.Sleep(100 * ms)
 			q.Remove()
 		}, "[0s 1.1s]"},
+		{"a queue whose recipient does nothing", func(r *rig) {
+			q := r.Queue(1)
+			q.Append([]byte("x"), Soon)
+			time.Sleep(500 * ms)
+			q.Append([]byte("y"), Soon) // it was given a chance
+			time.Sleep(100 * ms)
+			q.Done(2) // late
+			q.Append([]byte("z"), Soon)
+		}, "[80ms 520ms 680ms]"},
 		{"nothing", func(r *rig) {
 			r.Queue(1).Skip()
 			r.Queue(2).Remove()
@@ -310,13 +319,36 @@ func TestStream(t *testing.T) {
 			t.Errorf("%d bytes were written for a stream of 200 records that were all done in time", n)
 		}
 		late := q.Append(make([]byte, 64), Soon)
-		stream(40 * ms)
+		stream(100 * ms)
 		if !q.Committed(late) {
 			t.Error("a record was not on disk when it had lingered")
 		}
 	})
 	if len(at) > 6 {
 		t.Errorf("%d commits: %v", len(at), at)
+	}
+}
+
+// TestBusyRecipient has records done in order, later and later after they came: they are waited for, but not for ever.
+func TestBusyRecipient(t *testing.T) {
+	const ms = time.Millisecond
+	for most, written := range map[int]bool{15: false, 75: false, 105: true} {
+		at := timed(t, Config{Sync: Never, Linger: 20 * ms}, func(r *rig) {
+			q := r.Queue(1)
+			for i := range 240 { // less than until what is staged is written in any case
+				q.Append(make([]byte, 64), Soon)
+				time.Sleep(ms)
+				if q.Len() > min(most, i/2) {
+					q.Done(q.First())
+				}
+			}
+			for q.Len() > 0 {
+				q.Done(q.First())
+			}
+		})
+		if got := at[0] < 200*ms; got != written { // the last one has nothing to write
+			t.Errorf("done up to %d ms late: written %v, want %v", most, at, written)
+		}
 	}
 }
 

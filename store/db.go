@@ -25,7 +25,7 @@ const (
 type Config struct {
 	Dir      string        // made if it is not there, mode 0700
 	Sync     Sync          // what Committed promises; the zero value is Always
-	Linger   time.Duration // how long, up to twice, a record that is not urgent waits for being done instead; 0 means 2 ms
+	Linger   time.Duration // how long, up to twice, a record that is not urgent waits for being done instead, and up to five times if others of its queue are being done; 0 means 2 ms
 	MaxBytes int64         // bound on Bytes for Room; 0 means 64 MiB
 
 	// Committed is called when the batch of epoch, and all before it, are as durable as Sync promises.
@@ -96,7 +96,7 @@ type DB struct {
 // A dirtyQueue was appended to since the last batch was taken.
 type dirtyQueue struct {
 	*Queue
-	seen uint64 // next as it was when the committer last looked
+	seen [patience]uint64 // next as it was when the committer looked, the last time first
 }
 
 // A change is the last thing staged for a key.

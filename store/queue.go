@@ -22,7 +22,8 @@ type Queue struct {
 	start, read cursor // where first is, and where the last Record was: both advance in order
 	bytes       int64
 	len         int32
-	dirty       bool // in db.dirty
+	dirty       bool  // in db.dirty
+	still       uint8 // looks of the committer since a record was done, as long as it is dirty
 }
 
 // A cursor remembers where in a chunk a record is, so that the next is found without a search.
@@ -163,6 +164,7 @@ func (q *Queue) Done(seq uint64) {
 		return
 	}
 	rec, next, _ := record(at.c.data, at.off)
+	q.still = 0
 	q.len--
 	q.bytes -= recordCharge(rec)
 	at.c.left--

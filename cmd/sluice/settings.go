@@ -54,7 +54,7 @@ type settings struct {
 
 	DataDir       string        `group:"Store" env:"DATA_DIR" default:"$STATE_DIRECTORY, which systemd sets, else ./data" about:"Directory of what must survive a power cut"`
 	StoreSync     store.Sync    `env:"STORE_SYNC" envDefault:"always" about:"When an acknowledgement may leave: always = on disk; interval = written, on disk within a second; never = written"`
-	StoreLinger   time.Duration `env:"STORE_LINGER" envDefault:"2ms" about:"How long, up to twice, a write waits for being made needless by the subscribers' acknowledgements"`
+	StoreLinger   time.Duration `env:"STORE_LINGER" envDefault:"2ms" about:"How long, up to twice, a write waits for being made needless by the subscribers' acknowledgements; up to five times while they are coming"`
 	StoreMaxBytes size          `env:"STORE_MAX_BYTES" default:"256MiB, or half of SLUICE_MEMORY_LIMIT if that is less" about:"What may wait for all sessions together; it is in memory as well as on disk"`
 	QueueMaxBytes size          `env:"QUEUE_MAX_BYTES" default:"64MiB, or SLUICE_STORE_MAX_BYTES if that is less" about:"What may wait for one session"`
 	QueuePolicy   policy        `env:"QUEUE_POLICY" envDefault:"reject" about:"What happens when that is full: reject = refuse the publisher; drop-oldest; drop-newest"`
