@@ -205,9 +205,9 @@ func (s *Server) publishUnconnected(at path, m *sn.Publish) {
 	case code != sn.Accepted:
 		s.discard(&s.stats.Datagrams.Bad)
 		return
-	case !s.cfg.SN.Anonymous && at.session == nil, access != nil && user == "" && !s.cfg.Anonymous,
+	case !s.cfg.SN.Anonymous && at.session == nil, s.forbids(user) != "",
 		name[0] == '$', at.session == nil && s.needsDTLS(name),
-		access != nil && (user != "" && !access.Has(user) || !access.CanPublish(user, "", name)):
+		access != nil && !access.CanPublish(user, "", name):
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return
 	}

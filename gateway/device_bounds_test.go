@@ -74,7 +74,7 @@ func TestTopicIDsNeedRoom(t *testing.T) {
 		if last.Code != sn.Congestion {
 			t.Errorf("the last answer is %s", showSN(&last))
 		}
-		m.send(&sn.WillTopicUpdate{Topic: []byte(strings.Repeat("w", 3000))})
+		m.send(&sn.WillTopicUpdate{Topic: []byte(strings.Repeat("w", 1000))})
 		m.want("there is no room for a will", &sn.WillTopicResponse{Code: sn.Congestion})
 		m.send(&sn.Connect{ProtocolID: 1, Duration: 10, ClientID: []byte("new")})
 		m.want("nor for a session", &sn.Connack{Code: sn.Congestion})
@@ -102,5 +102,38 @@ func TestAnswersAreBounded(t *testing.T) {
 		}
 		m.wake()
 		m.want("it goes on", &sn.Pingresp{})
+	})
+}
+
+// A Will is no longer than a message to a device may be.
+func TestWillsAreBounded(t *testing.T) {
+	onDisk(t, Config{SN: SN{MaxDatagram: 100}}, func(at *site) {
+		f := at.field()
+		long := []byte(strings.Repeat("w", 101))
+		connect := &sn.Connect{Will: true, CleanSession: true, ProtocolID: 1, Duration: 10, ClientID: []byte("m")}
+		m := f.mote("m")
+		m.send(connect, &sn.WillTopic{Topic: long})
+		m.want("its topic is too long", &sn.WillTopicRequest{}, &sn.Connack{Code: sn.NotSupported})
+		m.send(connect, &sn.WillTopic{Topic: []byte("w")}, &sn.WillMessage{Message: long})
+		m.want("its message is too long", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{Code: sn.NotSupported})
+		m.send(connect, &sn.WillTopic{Topic: []byte("w")}, &sn.WillMessage{})
+		m.want("connected", &sn.WillTopicRequest{}, &sn.WillMessageRequest{}, &sn.Connack{})
+		m.send(&sn.WillTopicUpdate{Topic: long}, &sn.WillMessageUpdate{Message: long})
+		m.want("nor may it become so", &sn.WillTopicResponse{Code: sn.NotSupported}, &sn.WillMessageResponse{Code: sn.NotSupported})
+	})
+}
+
+// The account of a key counts also for who does not connect.
+func TestPublishWithoutConnectionNeedsAccount(t *testing.T) {
+	inBubble(t, Config{Access: accounts(t, "ali", "  readwrite #", "*", "  readwrite #")}, func(at *site) {
+		short := &sn.Publish{QoS: -1, TopicIDType: sn.ShortTopic, TopicID: 'a'<<8 | 'b', Retain: true, Data: []byte("x")}
+		at.secureField(transport.Identity{User: "gone", Name: "key"}).mote("m").send(short)
+		if n := at.srv.Stats().Dropped.NotAuthorized; n != 1 {
+			t.Errorf("%d refused, want 1", n)
+		}
+		at.secureField(transport.Identity{User: "ali", Name: "key"}).mote("m").send(short)
+		if n := at.srv.Stats().Retained; n != 1 {
+			t.Errorf("%d retained, want 1", n)
+		}
 	})
 }

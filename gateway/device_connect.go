@@ -116,6 +116,10 @@ func (d *device) dialogue(m sn.Message) {
 			d.conn.close(codec.ProtocolError, "WILLMSG before WILLTOPIC")
 			return
 		}
+		if len(m.Message) > s.cfg.SN.MaxDatagram {
+			d.conn.refuseConnect(codec.PacketTooLarge, "the will is longer than SLUICE_SN_MAX_DATAGRAM")
+			return
+		}
 		d.answered(willMessage, 0)
 		d.asked.Will.Payload = clone(m.Message)
 		d.admit()
@@ -127,8 +131,8 @@ func (d *device) dialogue(m sn.Message) {
 }
 
 func (d *device) askWillMessage(m *sn.WillTopic) {
-	if !validWill(m.QoS, m.Topic) || !d.secure && d.conn.srv.needsDTLS(m.Topic) {
-		d.conn.refuseConnect(codec.TopicNameInvalid, "the will's topic or QoS is invalid, or for DTLS only")
+	if !d.mayWill(m.QoS, m.Topic) {
+		d.conn.refuseConnect(codec.TopicNameInvalid, "the will's topic or QoS is invalid, too long, or for DTLS only")
 		return
 	}
 	w := &codec.Will{}
@@ -138,8 +142,12 @@ func (d *device) askWillMessage(m *sn.WillTopic) {
 	d.ask((&sn.WillMessageRequest{}).Append(nil), willMessage, 0)
 }
 
-func validWill(qos byte, name []byte) bool {
-	return qos <= 2 && codec.ValidTopic(name) == nil && name[0] != '$' && len(name) <= maxName
+// mayWill says whether a Will may have that QoS and topic. Topic and message are no longer
+// than messages to devices: they are kept for whoever comes.
+func (d *device) mayWill(qos byte, name []byte) bool {
+	s := d.conn.srv
+	return qos <= 2 && codec.ValidTopic(name) == nil && name[0] != '$' && len(name) <= min(maxName, s.cfg.SN.MaxDatagram) &&
+		(d.secure || !s.needsDTLS(name))
 }
 
 // admit gives the device its session, unless it may not have it.
@@ -268,7 +276,7 @@ func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
 	switch {
 	case len(m.Topic) == 0:
 		code = d.changeWill(nil)
-	case !validWill(m.QoS, m.Topic), !c.mayPublish(c.session.id, m.Topic), !d.secure && c.srv.needsDTLS(m.Topic):
+	case !d.mayWill(m.QoS, m.Topic), !c.mayPublish(c.session.id, m.Topic):
 		code = sn.NotSupported
 	default:
 		w := &will{}
@@ -284,7 +292,7 @@ func (d *device) updateWillTopic(m *sn.WillTopicUpdate) {
 // updateWillMessage takes WILLMSGUPD.
 func (d *device) updateWillMessage(m *sn.WillMessageUpdate) {
 	code := sn.NotSupported
-	if old := d.conn.will; old != nil {
+	if old := d.conn.will; old != nil && len(m.Message) <= d.conn.srv.cfg.SN.MaxDatagram {
 		w := *old
 		w.Payload = clone(m.Message)
 		code = d.changeWill(&w)
