@@ -254,6 +254,17 @@ func (b *Bridge) Subscriptions() []codec.Subscription {
 	return subs
 }
 
+// EndToEnd are the filters of Subscriptions that have publishers wait until the upstream
+// has acknowledged their messages.
+func (b *Bridge) EndToEnd() (filters []string) {
+	for _, r := range b.cfg.Up {
+		if r.EndToEnd {
+			filters = append(filters, r.Filter)
+		}
+	}
+	return filters
+}
+
 // ClientID is the bridge's client identifier in the gateway.
 func (b *Bridge) ClientID() string { return string(b.clientID) }
 

@@ -57,6 +57,10 @@
 // waits in the gateway at that one, and the steps then missing are answered here. On the
 // way down it is that of the subscription, and the upstream keeps to it.
 //
+// A rule with EndToEnd changes nothing here: it is the gateway that lets the publisher
+// wait for the acknowledgements that pass through. What a bridge answers in place of the
+// upstream then is a refusal, or said where the rule that counts lowers the QoS to 0.
+//
 // A Response Topic goes by the rules of the other way, backwards: what is published
 // there then comes back here under the name it had. One that no rule makes is carried
 // as it is, and counted.

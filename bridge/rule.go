@@ -17,6 +17,10 @@ type Rule struct {
 	QoS    byte   // 0, 1, 2: the highest; what is lower stays so
 	Retain Retain
 
+	// EndToEnd, of Up, has the acknowledgement of a publisher's message wait for the
+	// upstream's. Of several rules that match a topic one is enough.
+	EndToEnd bool
+
 	// To is the topic on the other side, where a level $1 is what the first wildcard
 	// of Filter matched, $2 the second; one for # comes last and may be several
 	// levels, or none. Empty: the prefix and the topic.
@@ -45,7 +49,11 @@ func (r Rule) String() string {
 	if r.To != "" {
 		s += arrow + r.To
 	}
-	return s + retains[r.Retain]
+	s += retains[r.Retain]
+	if r.EndToEnd {
+		s += " ack=upstream"
+	}
+	return s
 }
 
 const arrow = " -> "
@@ -56,20 +64,15 @@ const arrow = " -> "
 //	plant/# 1                                    at most at QoS 1
 //	sensors/+/temp 1 -> site7/$1/t               renamed
 //	sensors/+/temp 1 -> site7/$1/t retain=off    without RETAIN, or with: retain=on
+//	alarms/# 1 ack=upstream                      acknowledged when the upstream has it; ack=disk is as if left out
 func ParseRule(text string) (Rule, error) {
 	r := Rule{QoS: 2}
 	left := text
-	if i := strings.LastIndex(left, " retain="); i >= 0 {
-		option := left[i+len(" retain="):]
-		switch option {
-		case "on":
-			r.Retain = RetainOn
-		case "off":
-			r.Retain = RetainOff
-		default:
-			return r, fmt.Errorf("%q ends in retain=%s: write retain=on or retain=off", text, option)
+	for more := true; more; {
+		var err error
+		if left, more, err = r.cutOption(left); err != nil {
+			return r, fmt.Errorf("%q %w", text, err)
 		}
-		left = left[:i]
 	}
 	left, to, renamed := strings.Cut(left, arrow)
 	if left, r.To = strings.TrimSpace(left), strings.TrimSpace(to); renamed && r.To == "" {
@@ -96,6 +99,27 @@ func ParseRule(text string) (Rule, error) {
 	return r, nil
 }
 
+// cutOption takes an option off the end of a rule's text.
+func (r *Rule) cutOption(text string) (left string, found bool, err error) {
+	i := strings.LastIndexByte(text, ' ')
+	name, value, _ := strings.Cut(text[i+1:], "=")
+	switch {
+	case i < 0 || name != "retain" && name != "ack" || len(name) == len(text)-i-1:
+		return text, false, nil
+	case name == "retain" && value == "on":
+		r.Retain = RetainOn
+	case name == "retain" && value == "off":
+		r.Retain = RetainOff
+	case name == "retain":
+		return text, false, fmt.Errorf("has retain=%s: write retain=on or retain=off", value)
+	case value == "upstream":
+		r.EndToEnd = true
+	case value != "disk":
+		return text, false, fmt.Errorf("has ack=%s: write ack=upstream or ack=disk", value)
+	}
+	return strings.TrimRight(text[:i], " "), true, nil
+}
+
 // check says what is wrong with a rule by itself.
 func (r Rule) check() error {
 	if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
@@ -103,6 +127,9 @@ func (r Rule) check() error {
 	}
 	if r.QoS > 2 {
 		return fmt.Errorf("%s asks for QoS %d: a quality of service is 0, 1 or 2", r.Filter, r.QoS)
+	}
+	if r.EndToEnd && r.QoS == 0 {
+		return fmt.Errorf("%s: nothing is acknowledged at QoS 0: with ack=upstream write %s 1 or 2", r.Filter, r.Filter)
 	}
 	if r.Retain > RetainOn {
 		return fmt.Errorf("%s: there is no Retain %d", r.Filter, r.Retain)

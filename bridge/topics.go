@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"sluice/codec"
 )
@@ -46,6 +47,9 @@ func (cfg *Config) topicFaults(way string) (texts []string) {
 		if err := r.check(); err != nil {
 			fault("%v", err)
 			continue
+		}
+		if r.EndToEnd && way == "down" {
+			fault("%s: ack=upstream is for topics that go up", r.Filter)
 		}
 		_, _, shared := codec.SplitShare([]byte(r.Filter))
 		if shared && way == "up" {
@@ -188,6 +192,8 @@ func (cfg *Config) Explain(way, topic string) Passage {
 		p.Topic, p.Why = "", fmt.Sprintf("the name would be longer than %d bytes", maxTopic)
 	case way == "up" && !cfg.takesTopic(name):
 		p.Topic, p.Why = "", "the name would be longer, or have more levels, than the upstream takes"
+	case way == "up" && cfg.endToEnd(topic):
+		p.Why += "; its publisher's acknowledgement waits for the upstream's"
 	}
 	return p
 }
@@ -196,4 +202,9 @@ func (cfg *Config) Explain(way, topic string) Passage {
 func (cfg *Config) takesTopic(name []byte) bool {
 	return (cfg.MaxTopic == 0 || len(name) <= cfg.MaxTopic) &&
 		(cfg.MaxLevels == 0 || bytes.Count(name, []byte{'/'}) < cfg.MaxLevels)
+}
+
+// endToEnd reports whether a publisher to topic waits for the upstream.
+func (cfg *Config) endToEnd(topic string) bool {
+	return slices.ContainsFunc(cfg.Up, func(r Rule) bool { return r.EndToEnd && codec.Match(r.filter(), []byte(topic)) })
 }

@@ -40,6 +40,7 @@ func TestCheckTopics(t *testing.T) {
 		{"shared up", []Config{at("mqtt://a", "$share/g/a", "")}, []string{"0 up $share/g/a: $share is for topics that come down"}},
 		{"shared echo", []Config{at("mqtt://a", "s/#", "$share/g/s/#")}, []string{"0 down $share/g/s/# brings down again what s/# sends up"}},
 		{"shared echo by prefix", []Config{prefixed}, []string{"0 down $share/g/s/# brings down again what x/# sends up"}},
+		{"nobody waits down there", []Config{at("mqtt://a", "s/# 1 ack=upstream", "t/# 1 ack=upstream")}, []string{"0 down t/#: ack=upstream is for topics that go up"}},
 		{"round through two", []Config{at("mqtt://a:1883", "s/#", "t/#"), at("ws://a", "t/+ -> t/$1", "")}, []string{`0 down t/# comes down to where bridge "ws://a" sends it up again`}},
 		{"another server", []Config{at("mqtt://a", "s/#", "t/#"), at("mqtt://b", "t/#", "")}, nil},
 		{"another port", []Config{at("mqtt://a:1", "s/#", "t/#"), at("mqtt://a:2", "t/#", "")}, nil},

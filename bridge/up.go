@@ -132,6 +132,11 @@ func (l *link) relayUp(p *codec.Publish) {
 		p.QoS = l.up.maximumQoS
 		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", brief(topic), "qos", p.QoS)
 	}
+	if p.QoS == 0 && qos > 0 && rule != nil && rule.EndToEnd {
+		l.count(&l.counts.refused, "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", "topic", brief(topic))
+		l.answerUp(id, qos, codec.ImplementationSpecificError)
+		return
+	}
 	if p.QoS == 0 {
 		p.ID = 0
 	}

@@ -10,12 +10,13 @@ const keptAcks = 16
 // ack is an acknowledgement that waits for its turn and for the disk. Acknowledgements
 // leave in the order of the packets that they answer [MQTT-4.6.0-2] to [MQTT-4.6.0-4].
 type ack struct {
-	epoch  uint64  // it may leave once this is committed; 0: at once
-	ticket *ticket // or once this is all acknowledged; nil: not so
-	packet []byte  // of a SUBACK, UNSUBACK or CONNACK, encoded; nil: one of the four small ones
-	id     uint16
-	kind   codec.PacketType
-	code   codec.ReasonCode
+	epoch   uint64   // it may leave once this is committed; 0: at once
+	ticket  *ticket  // or once this is all acknowledged; nil: not so
+	receipt *receipt // and once upstreams have spoken; nil: not so
+	packet  []byte   // of a SUBACK, UNSUBACK or CONNACK, encoded; nil: one of the four small ones
+	id      uint16
+	kind    codec.PacketType
+	code    codec.ReasonCode
 }
 
 // ticket counts the durable sessions that were sent a message and have not yet
@@ -75,26 +76,64 @@ func (t *ticket) free() {
 
 // ready says whether the acknowledgement may leave.
 func (a *ack) ready(committed uint64) bool {
+	if a.receipt != nil && len(a.receipt.places) > 0 {
+		return false
+	}
 	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0
 }
 
 // acknowledge sends a, or puts it behind those that wait.
 func (c *conn) acknowledge(a ack) {
+	if c.late(&a) {
+		l := c.session.receiptsOf()
+		l.acks = append(l.acks, a)
+		c.readLess()
+		c.releaseLate()
+		return
+	}
 	if len(c.acks) == 0 && a.ready(c.srv.committed) {
 		one := [1]ack{a}
 		c.sendAcks(one[:])
 		return
 	}
 	c.acks = append(c.acks, a)
+	c.awaitCommit()
+	c.readLess()
+}
+
+// awaitCommit has releaseAcks called after the next commit.
+func (c *conn) awaitCommit() {
 	if !c.waits {
 		c.waits = true
 		c.srv.waiting = append(c.srv.waiting, c)
 	}
-	if len(c.acks) >= 4*int(c.srv.cfg.MaxInflight) && !c.paused {
-		c.paused = true // a 3.1.1 client knows no Receive Maximum
+}
+
+// unanswered is how many acknowledgements wait.
+func (c *conn) unanswered() int {
+	n := len(c.acks)
+	if l := c.session.receipts; l != nil {
+		n += len(l.acks)
+	}
+	return n
+}
+
+// readLess stops reading when many acknowledgements wait: a 3.1.1 client knows no Receive
+// Maximum.
+func (c *conn) readLess() {
+	if !c.paused && c.unanswered() >= 4*int(c.srv.cfg.MaxInflight) {
+		c.paused = true
 		if c.dev == nil {
 			c.tc.Pause()
 		}
+	}
+}
+
+// readOn reads on when few do.
+func (c *conn) readOn() {
+	if c.paused && c.unanswered() < 2*int(c.srv.cfg.MaxInflight) {
+		c.paused = false
+		c.listen()
 	}
 }
 
@@ -110,18 +149,16 @@ func (c *conn) releaseAcks() {
 		clear(c.acks[rest:])
 		c.acks = c.acks[:rest]
 	}
-	if c.paused && len(c.acks) < 2*int(c.srv.cfg.MaxInflight) {
-		c.paused = false
-		c.listen()
-	}
 	switch {
-	case len(c.acks) == 0 && cap(c.acks) > keptAcks:
+	case c.state != connected:
+		return
+	case len(c.acks) > 0:
+		c.awaitCommit()
+	case cap(c.acks) > keptAcks:
 		c.acks = nil // a burst is over
-	case len(c.acks) == 0:
-	case !c.waits && c.state == connected:
-		c.waits = true
-		c.srv.waiting = append(c.srv.waiting, c)
 	}
+	c.readOn()
+	c.releaseLate()
 }
 
 // sendAcks sends acknowledgements whose time has come.

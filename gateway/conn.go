@@ -243,6 +243,7 @@ func (c *conn) end(why string) {
 		return
 	}
 	s.stats.Connected--
+	c.forgetLate()
 	s.log.Info("client gone", "client", c.session.id, "remote", remote, "why", why, "received", c.taken)
 	c.session.detach(c)
 }

@@ -141,6 +141,9 @@ func (to *session) deliver(pub *publication, w *want) {
 		return
 	}
 	if !to.makeRoom(pub) {
+		if w.word {
+			pub.miss()
+		}
 		return
 	}
 	out := codec.Publish{SubscriptionIDs: w.ids}
@@ -152,10 +155,16 @@ func (to *session) deliver(pub *publication, w *want) {
 		to.send(to.queue.Skip(), &out, pub.expires, nil)
 	case direct && to.durable():
 		seq := to.enqueue(&out, pub.expires, w.group, store.Soon)
+		if w.word {
+			pub.await(to, seq)
+		}
 		to.send(seq, &out, pub.expires, pub.spare())
 		pub.epoch = to.srv.db.Epoch()
 	default:
-		to.enqueue(&out, pub.expires, w.group, store.Now)
+		seq := to.enqueue(&out, pub.expires, w.group, store.Now)
+		if w.word {
+			pub.await(to, seq)
+		}
 		if to.durable() {
 			pub.disk = true
 			pub.epoch = to.srv.db.Epoch()
@@ -205,7 +214,7 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 	to.conn.inflight++
 	if !to.conn.write(out, expires) {
 		to.conn.inflight--
-		to.finish(seq) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
+		to.finish(seq, codec.ImplementationSpecificError) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
 	}
 }
 
@@ -274,7 +283,7 @@ func (to *session) pump() {
 		rec, ok := to.queue.Record(seq)
 		if !ok {
 			w.sent++
-			to.finish(seq)
+			to.finish(seq, codec.Success)
 			w.skip(to.queue.First())
 			continue
 		}
@@ -292,14 +301,14 @@ func (to *session) sendRecord(seq uint64, rec []byte) bool {
 		s.log.Error("unreadable message skipped", "client", to.id, "seq", seq, "err", err)
 		s.drop(&s.stats.Dropped.Damaged)
 		to.window.sent++
-		to.finish(seq)
+		to.finish(seq, codec.ImplementationSpecificError)
 		return true
 	}
 	again := to.window.phaseOf(seq).again()
 	if m.expires != 0 && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
 		s.drop(&s.stats.Dropped.Expired)
 		to.window.sent++
-		to.finish(seq)
+		to.finish(seq, codec.ImplementationSpecificError)
 		return true
 	}
 	if m.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
@@ -323,13 +332,13 @@ func (to *session) block() {
 }
 
 // acknowledged takes a PUBACK.
-func (to *session) acknowledged(id uint16, _ codec.ReasonCode) {
+func (to *session) acknowledged(id uint16, code codec.ReasonCode) {
 	seq, ok := to.window.seqOf(id)
 	if !ok || to.window.phaseOf(seq) != sent || to.window.at(seq).qos != 1 {
 		return
 	}
 	to.conn.inflight--
-	to.finish(seq)
+	to.finish(seq, code)
 	to.pump()
 }
 
@@ -348,7 +357,7 @@ func (to *session) received(id uint16, code codec.ReasonCode) {
 		to.conn.acknowledge(ack{kind: codec.TypePubrel, id: id, code: codec.PacketIdentifierNotFound})
 	case code >= codec.UnspecifiedError: // [MQTT-4.3.3-4]
 		to.conn.inflight--
-		to.finish(seq)
+		to.finish(seq, code)
 		to.pump()
 	default:
 		to.window.at(seq).phase = released
@@ -370,15 +379,16 @@ func (to *session) completed(id uint16) {
 		return
 	}
 	to.conn.inflight--
-	to.finish(seq)
+	to.finish(seq, codec.Success)
 	to.pump()
 }
 
-// finish is the end of a message for this session.
-func (to *session) finish(seq uint64) {
+// finish is the end of a message for this session: code is what its client said to it.
+func (to *session) finish(seq uint64, code codec.ReasonCode) {
 	t := to.window.at(seq).ticket
 	to.done(seq)
 	to.window.finish(seq)
 	to.touch()
 	t.done()
+	to.report(seq, code)
 }

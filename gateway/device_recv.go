@@ -33,7 +33,7 @@ func (d *device) publish(m *sn.Publish) {
 		return
 	}
 	if m.QoS > 0 && m.Dup && d.waitsFor(m.MessageID) {
-		return // it is on its way to the disk
+		return // it is on its way to the disk, or upstream
 	}
 	if m.QoS == 2 && d.isLate(m, name) {
 		s.out = (&sn.Pubrec{MessageID: m.MessageID}).Append(s.out[:0])

@@ -18,7 +18,8 @@
 //	store               one commit for all that was staged meanwhile
 //	  ▼
 //	conn.releaseAcks    PUBACK and PUBREC leave when every durable recipient has the message   acks.go
-//	                    on disk, or has acknowledged it already, whichever comes first
+//	                    on disk, or has acknowledged it already, whichever comes first;
+//	                    where a rule says so, when an upstream has it, and not before    receipt.go
 //
 // There are few ideas. A session is what the server knows of a client; it outlives
 // connections, has no goroutine and does no I/O. A conn is what is attached to a
@@ -55,6 +56,11 @@
 //   - A 3.1.1 client that may not publish to a topic gets its acknowledgement, since
 //     3.1.1 has no other answer than closing; the message is dropped and counted.
 //   - Devices may not publish to topics that begin with $.
+//   - Where a publisher waits for an upstream, acknowledgements of its other messages go
+//     before in MQTT 5 and MQTT-SN, and wait behind in 3.1.1, whose order binds servers
+//     too. What the upstream refuses is told with its reason; to a 3.1.1 client it is
+//     acknowledged, dropped and counted. A PUBLISH with DUP under the identifier of one
+//     that waits, on the same connection, is that one.
 //   - A QoS 2 message for a durable session is sent only once it is on disk. Its
 //     packet identifier lives on in the receiver until PUBREL, so a crash must not
 //     forget that it was used.

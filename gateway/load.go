@@ -42,6 +42,7 @@ func (s *Server) load() error {
 	each("w", func(to *session, _, value string) bool { return to.loadWindow(value) })
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
+	each("e", func(to *session, id, value string) bool { return to.loadReceipt(id, value, byKey) })
 	devices := make(map[*session]*device)
 	each("n", func(to *session, _, value string) bool {
 		d, ok := to.loadDevice(value)

@@ -15,6 +15,7 @@ type publication struct {
 	epoch         uint64        // when it is on disk; 0: it need not be
 	known         *route        // who wants it; nil: not looked up yet
 	ticket        *ticket       // of those who may acknowledge sooner than that; nil: nobody
+	receipt       *receipt      // of upstreams for which the publisher waits; nil: none
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
 	admitted      bool          // room for it was found before it was taken: none of its recipients may drop it
@@ -36,8 +37,11 @@ func (c *conn) publish(p *codec.Publish) {
 	}
 	if p.QoS > 0 {
 		if p.QoS == 2 && c.session.holds(p.ID) {
-			c.acknowledge(ack{kind: codec.TypePubrec, id: p.ID, epoch: c.session.heldEpoch}) // [MQTT-4.3.3-10]
+			c.receivedAgain(p.ID)
 			return
+		}
+		if p.Dup && c.waitsLate(p.ID, codec.TypePuback) {
+			return // it has no patience: the upstream is asked already
 		}
 		if c.unacked >= s.cfg.MaxInflight && c.version == codec.V5 {
 			c.close(codec.ReceiveMaximumExceeded, "Receive Maximum exceeded") // [MQTT-3.3.4-9]
@@ -56,6 +60,18 @@ func (c *conn) publish(p *codec.Publish) {
 	if p.QoS > 0 {
 		c.accept(p, &pub)
 	}
+}
+
+// receivedAgain answers a QoS 2 message that is held already. [MQTT-4.3.3-10]
+func (c *conn) receivedAgain(id uint16) {
+	a := ack{kind: codec.TypePubrec, id: id, epoch: c.session.heldEpoch, receipt: c.session.owes(id)}
+	if a.receipt != nil {
+		if a.receipt.conn == c {
+			return // it is to be answered
+		}
+		a.receipt.conn = c
+	}
+	c.acknowledge(a)
 }
 
 // forward hands a new message to all who want it, now and later.
@@ -123,7 +139,18 @@ func (c *conn) denied(p *codec.Publish, code codec.ReasonCode) {
 
 // accept acknowledges a routed message at QoS 1 or 2, last. [MQTT-4.3.2-4], [MQTT-4.3.3-8]
 func (c *conn) accept(p *codec.Publish, pub *publication) {
-	a := ack{id: p.ID, epoch: pub.epoch, kind: codec.TypePuback}
+	if r := pub.receipt; r != nil {
+		if r.code >= codec.UnspecifiedError {
+			pub.ticket.leave()
+			r.abandon()
+			c.denied(p, r.code)
+			return
+		}
+		if p.QoS == 2 && len(r.places) > 0 {
+			c.session.owe(p.ID, r)
+		}
+	}
+	a := ack{id: p.ID, epoch: pub.epoch, kind: codec.TypePuback, receipt: pub.receipt}
 	if !pub.wanted {
 		a.code = codec.NoMatchingSubscribers
 	}
@@ -146,9 +173,9 @@ func (c *conn) accept(p *codec.Publish, pub *publication) {
 func (c *conn) release(p *codec.Pubrel) {
 	a := ack{kind: codec.TypePubcomp, id: p.ID}
 	to := c.session
-	if i, held := slices.BinarySearch(to.held, p.ID); held {
-		to.held = slices.Delete(to.held, i, i+1)
-		a.epoch = to.saveHeld()
+	if to.holds(p.ID) {
+		to.cancel(p.ID)
+		a.epoch = to.unhold(p.ID)
 	} else if c.version == codec.V5 {
 		a.code = codec.PacketIdentifierNotFound
 	}
@@ -167,6 +194,15 @@ func (to *session) hold(id uint16) uint64 {
 	i, held := slices.BinarySearch(to.held, id)
 	if !held {
 		to.held = slices.Insert(to.held, i, id)
+	}
+	return to.saveHeld()
+}
+
+// unhold forgets the identifier, and returns the epoch in which that will be on disk; 0 if
+// it need not be.
+func (to *session) unhold(id uint16) uint64 {
+	if i, held := slices.BinarySearch(to.held, id); held {
+		to.held = slices.Delete(to.held, i, i+1)
 	}
 	return to.saveHeld()
 }

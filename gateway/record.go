@@ -22,6 +22,7 @@ import (
 //	u/n filter  a subscription: options, identifier
 //	w/n         what is in flight: first, past, phases of those between
 //	i/n         QoS 2 identifiers received and not released
+//	e/n id      where one of these waits for upstreams, see session.owe
 //	q/n ...     its queue, kept by store
 //	r/topic     a retained message
 //

@@ -34,6 +34,7 @@ type want struct {
 	qos    byte     // at most
 	retain bool     // retain as published
 	any    bool     // at all
+	word   bool     // the publisher waits for its acknowledgement, see receipt
 }
 
 // add merges one more subscription that matches.
@@ -41,6 +42,7 @@ func (w *want) add(sub *subscription) {
 	w.qos = max(w.qos, sub.qos) // [MQTT-3.3.4-2]
 	w.retain = w.retain || sub.retainAsPublished
 	w.any = true
+	w.word = w.word || sub.endToEnd
 	if sub.id != 0 {
 		w.ids = append(w.ids, sub.id) // [MQTT-3.3.4-3], [MQTT-3.3.4-4]
 	}

@@ -35,6 +35,7 @@ type session struct {
 	came        uint64         // when it is on disk that the client has come; notYet
 	will        *will          // of a client that is gone: waits for its delay
 	device      *deviceSession // nil: it has never been an MQTT-SN device
+	receipts    *receipts      // nil: it has nothing to do with any
 	timer       timer          // of the will, or of the end of the session
 	expires     time.Duration
 	dropped     uint64 // messages below were looked at for dropping
@@ -174,6 +175,7 @@ func (to *session) end() {
 		s.drop(&s.stats.Dropped.SessionEnded)
 	}
 	to.forget()
+	to.endReceipts()
 	if to.will != nil {
 		to.publishWill()
 	}
@@ -259,6 +261,7 @@ func (to *session) dropOldest() bool {
 		if _, ok := to.queue.Record(seq); ok {
 			to.done(seq)
 			to.dropped = seq + 1
+			to.report(seq, codec.QuotaExceeded)
 			return true
 		}
 	}

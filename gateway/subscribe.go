@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"sluice/codec"
 	"sluice/gateway/transport"
 )
@@ -15,6 +17,7 @@ type subscription struct {
 	noLocal           bool
 	retainAsPublished bool
 	provisioned       bool // the client has not yet had what is retained: it is new to it
+	endToEnd          bool // publishers wait for the client's acknowledgement, see receipt
 }
 
 // inner is the filter that topics are matched with.
@@ -185,7 +188,7 @@ func (to *session) subscribe(req *codec.Subscription, id uint32) (isNew bool) {
 	}
 	i, found := to.subs.find(req.Filter)
 	if found {
-		sub.provisioned = to.subs.list[i].provisioned
+		sub.provisioned, sub.endToEnd = to.subs.list[i].provisioned, to.subs.list[i].endToEnd
 		s.detachSubscription(to.subs.list[i])
 		to.subs.remove(i)
 	}
@@ -281,7 +284,10 @@ func (s *Server) detachSubscription(sub *subscription) {
 // Until the client has said something, CONNACK says that there was no session: it has no
 // state of one, and gets nothing at QoS 1 and 2. What is retained it gets when it subscribes
 // itself: a subscription that Provision made is new until then, for Retain Handling 1.
-func (s *Server) Provision(clientID string, subs []codec.Subscription) {
+//
+// A publisher's acknowledgement waits for the client's if one of the filters endToEnd
+// matches. When there are none any more, those who wait have the disk's.
+func (s *Server) Provision(clientID string, subs []codec.Subscription, endToEnd ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tick()
@@ -297,10 +303,15 @@ func (s *Server) Provision(clientID string, subs []codec.Subscription) {
 		if to.subscribe(&subs[i], 0) {
 			to.provision(subs[i].Filter, true)
 		}
+		at, _ := to.subs.find(subs[i].Filter)
+		to.subs.list[at].endToEnd = slices.Contains(endToEnd, string(subs[i].Filter))
 	}
 	for i := len(to.subs.list) - 1; i >= 0; i-- {
 		if !wanted[to.subs.list[i].filter] {
 			to.unsubscribe(i)
 		}
+	}
+	if len(endToEnd) == 0 {
+		to.reportAll(codec.Success)
 	}
 }

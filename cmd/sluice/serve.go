@@ -51,7 +51,7 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 		return err
 	}
 	for _, b := range bridges {
-		srv.Provision(b.ClientID(), b.Subscriptions())
+		srv.Provision(b.ClientID(), b.Subscriptions(), b.EndToEnd()...)
 	}
 	stopBridges := runBridges(bridges, log)
 	err = listen(s, wires, srv, stdout, log)

@@ -106,8 +106,8 @@ type bridgeSettings struct {
 	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username    string        `env:"USERNAME" about:"User name at the upstream"`
 	Password    secret        `env:"PASSWORD" about:"Password at the upstream"`
-	Up          rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, and retain=on or retain=off; all but the filter may be left out: alarms/#,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
-	Down        rules         `env:"DOWN" about:"Topics to bring down, as in UP"`
+	Up          rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, retain=on or retain=off, and ack=upstream, with which the publisher's acknowledgement waits for the upstream's; all but the filter may be left out: alarms/# 1 ack=upstream,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
+	Down        rules         `env:"DOWN" about:"Topics to bring down, as in UP but for ack=upstream"`
 	UpPrefix    string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/, where the rule has no ->"`
 	DownPrefix  string        `env:"DOWN_PREFIX" about:"Put before topics on the way down, where the rule has no ->"`
 	MaxHops     int           `env:"MAX_HOPS" envDefault:"4" about:"How many bridges a message may have passed before this one, 1 to 255. They are counted in its user property sluice-hops, which MQTT 5 carries; 0 neither counts nor looks"`

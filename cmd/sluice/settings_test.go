@@ -325,7 +325,7 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_0_UP: s/+/x never gets its turn, since s/# before it matches all that it does: write it in front",
 				"SLUICE_BRIDGE_0_MAX_HOPS: 256 is more than 255",
 				"SLUICE_BRIDGE_1_UP: s/+ -> t/$2: there is no $2, the filter has 1 wildcard",
-				`SLUICE_BRIDGE_2_DOWN: "u retain=yes" ends in retain=yes: write retain=on or retain=off`,
+				`SLUICE_BRIDGE_2_DOWN: "u retain=yes" has retain=yes: write retain=on or retain=off`,
 				"SLUICE_BRIDGE_2_UP: s/+/t -> t//u has an empty level: if a shell took $1 out of it, write the setting between single quotes",
 			},
 		},
