@@ -19,10 +19,12 @@ const (
 	maxTrials       = 64
 	maxPrefixTrials = 32
 
-	// handshakeWait bounds a handshake. A peer that has proved its address
-	// keeps its place for provenWait at least.
-	handshakeWait = 5 * time.Second
-	provenWait    = time.Second
+	// A peer has strangerWait to prove its address, and then provenWait for
+	// the rest of the handshake: a round trip of a mobile network can take
+	// seconds. It keeps its place against others for provenGrace at least.
+	strangerWait = 5 * time.Second
+	provenWait   = 10 * time.Second
+	provenGrace  = time.Second
 
 	// trialRate and trialBurst are how many handshakes a prefix may begin and
 	// not get on with, in a second and at once.
@@ -178,6 +180,10 @@ func (l *dtlsListener) Datagram(_ Endpoint, from netip.AddrPort, b []byte) {
 		}
 		s = nil
 	}
+	if tr == nil && s == nil && isSecondHello(b) && l.limiter.Allow(from.Addr(), time.Since(l.began)) {
+		// Its handshake gave way to others'. It would repeat this for long.
+		l.u.Send(handshakeFailure, from)
+	}
 	if tr != nil {
 		tr.pipe.put(b)
 	}
@@ -243,7 +249,7 @@ func (l *dtlsListener) yielding(from netip.AddrPort, now time.Time) (tr *dtlsTri
 		return nil, false
 	}
 	for _, x := range l.trials {
-		if x.prefix != prefix || x.proven.Load() && now.Sub(x.began) < provenWait {
+		if x.prefix != prefix || x.proven.Load() && now.Sub(x.began) < provenGrace {
 			continue
 		}
 		if tr == nil || x.before(tr) {

@@ -57,16 +57,29 @@ func handshakeMessage(record []byte, typ byte) []byte {
 // with which b has to begin; nil if it does not. Message number 0 tells it from
 // the second one, which carries the cookie.
 func firstHello(b []byte) []byte {
+	m := leadingHello(b)
+	if m == nil || m[4]|m[5] != 0 {
+		return nil
+	}
+	return m[handshakeHeader+randomOffset:][:randomSize]
+}
+
+func isSecondHello(b []byte) bool {
+	m := leadingHello(b)
+	return m != nil && m[4] == 0 && m[5] == 1
+}
+
+// leadingHello is the ClientHello with which b begins, nil if it does not.
+func leadingHello(b []byte) []byte {
 	rs := dtlsRecords(b)
 	record := rs.next()
 	if record == nil {
 		return nil
 	}
-	m := handshakeMessage(record, clientHello)
-	if len(m) < handshakeHeader+randomOffset+randomSize || m[4]|m[5] != 0 {
-		return nil
+	if m := handshakeMessage(record, clientHello); len(m) >= handshakeHeader+randomOffset+randomSize {
+		return m
 	}
-	return m[handshakeHeader+randomOffset:][:randomSize]
+	return nil
 }
 
 // chosenSuite is the cipher suite in the ServerHello with which b begins, 0 if

@@ -37,9 +37,11 @@ type dtlsTrial struct {
 	pipe   *dtlsPipe
 	ctx    context.Context
 	cancel context.CancelFunc
+	timer  *time.Timer // until the trial is given up
 
 	proven atomic.Bool // the peer has proved its address
 	over   atomic.Bool // it has proved who it is
+	late   atomic.Bool // it took too long
 
 	// Guarded by pipe.mu.
 	verifying bool // a cookie was asked for
@@ -59,7 +61,11 @@ func newTrial(l *dtlsListener, from netip.AddrPort, random []byte, now time.Time
 	copy(tr.random[:], random)
 	tr.pipe.heed = heedStranger
 	tr.pipe.sent = tr.sent
-	tr.ctx, tr.cancel = context.WithTimeout(context.Background(), handshakeWait)
+	tr.ctx, tr.cancel = context.WithCancel(context.Background())
+	tr.timer = time.AfterFunc(strangerWait, func() {
+		tr.late.Store(true)
+		tr.cancel()
+	})
 	return tr
 }
 
@@ -74,6 +80,7 @@ func (tr *dtlsTrial) before(x *dtlsTrial) bool {
 // run does the handshake, and then serves the session.
 func (tr *dtlsTrial) run() {
 	conn, err := tr.handshake(tr.ctx, tr.l.common)
+	tr.timer.Stop()
 	tr.cancel()
 	if err == nil && !tr.known {
 		err = errNobody
@@ -115,14 +122,17 @@ func (tr *dtlsTrial) fail(err error) {
 	if !tr.proven.Load() || stopped {
 		return
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	late := tr.late.Load()
+	if late {
 		tr.l.u.Send(handshakeFailure, tr.from)
 	}
 	switch {
 	case tr.peer.Name != "" && !tr.known:
 		err = errors.New("no such identity")
-	case tr.peer.Name != "" && errors.Is(err, context.DeadlineExceeded):
+	case tr.peer.Name != "" && late:
 		err = errors.New("the key of this identity was not proved: another key, or the device went away")
+	case late:
+		err = errors.New("the device went away")
 	}
 	tr.l.complaint.log(tr.l.t.log, "DTLS handshake failed", "remote", tr.from, "identity", tr.peer.Name, "err", err)
 }
@@ -142,6 +152,7 @@ func (tr *dtlsTrial) sent(b []byte) {
 	tr.suite = suite
 	if tr.verifying && tr.proven.CompareAndSwap(false, true) {
 		tr.pipe.heed = heedProven
+		tr.timer.Reset(provenWait)
 	}
 }
 
