@@ -284,7 +284,7 @@ func (c *Conn) input(b []byte) error {
 	}
 	// What came before a bad frame is as good as if it had come alone.
 	payload, bad := c.ws.feed(c, b)
-	if err := c.receive(payload); err != nil || c.holds() {
+	if err := c.receive(payload); err != nil || bad == nil || c.holds() {
 		return err
 	}
 	return bad

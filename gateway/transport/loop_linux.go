@@ -282,7 +282,7 @@ func (l *loop) receive(c *polled, b []byte) {
 		b, end = c.tls.open(b, l.buf)
 	}
 	err := c.input(b)
-	if err == nil && !c.holds() { // or it comes again, after what is held back
+	if err == nil && end != nil && !c.holds() { // or it comes again, after what is held back
 		err = end
 	}
 	if err != nil {
@@ -431,7 +431,7 @@ func (c *polled) fill() bool {
 // be called.
 func (c *polled) wrote(n int) (writable bool) {
 	c.head.off += n
-	whole := len(c.head.rest()) == 0
+	whole := c.head.off == len(c.head.b)
 	if whole {
 		c.head.free()
 		c.head = nil
@@ -440,8 +440,9 @@ func (c *polled) wrote(n int) (writable bool) {
 		n = c.tls.sent(whole)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sent(n)
+	writable = c.sent(n)
+	c.mu.Unlock()
+	return writable
 }
 
 // dropOutput forgets what was taken and is not written.

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxRecord is a record of TLS with its header: what crypto/tls may hold of one
-	// that has not come whole.
-	maxRecord = 5 + 16<<10 + 2<<10
+	// maxRecord is room for a record of TLS with its header: what crypto/tls may hold
+	// of one that has not come whole. What is read behind it is aligned.
+	maxRecord = 64 + 16<<10 + 2<<10
 
 	// sealSize is what is encrypted at a time: six records, which fit into the
 	// largest pooled buffer.
