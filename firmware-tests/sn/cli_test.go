@@ -44,10 +44,10 @@ func TestCommandLine(t *testing.T) {
 		const messages = 20
 		t.Run(wire+"/pub", func(t *testing.T) {
 			t.Parallel()
-			c := g.startCentre(t, wire+"/up/#")
 			for qos := 1; qos <= 2; qos++ {
 				var input, want []string
 				topic := fmt.Sprint(wire, "/up/", qos)
+				c := g.startCentre(t, topic)
 				for i := range messages {
 					input = append(input, fmt.Sprintf("line %d\n", i))
 					want = append(want, fmt.Sprintf("%s %d false line %d", topic, qos, i))
