@@ -2,6 +2,7 @@ package sn
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os/exec"
 	"testing"
@@ -15,7 +16,7 @@ func TestOpenSSL(t *testing.T) {
 	openssl, err := rig.Find("openssl", "openssl")
 	need(t, err)
 	g := startGateway(t, "SLUICE_SN_DTLS_CCM8=true")
-	for _, suite := range []string{"PSK-CHACHA20-POLY1305", "PSK-AES256-CCM", "PSK-AES128-CCM8"} {
+	for i, suite := range []string{"PSK-CHACHA20-POLY1305", "PSK-AES256-CCM", "PSK-AES128-CCM8"} {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			var errs rig.Log
@@ -40,10 +41,10 @@ func TestOpenSSL(t *testing.T) {
 				cmd.Wait()
 			}()
 			for _, step := range [][2]string{
-				{"0a 04 04 01 003c 6f70656e", "03 05 00"},       // CONNECT, CONNACK
-				{"07 12 22 0001 6f73", "08 13 20 0000 0001 00"}, // SUBSCRIBE, SUBACK
-				{"02 16", "02 17"},                              // PINGREQ, PINGRESP
-				{"02 18", "02 18"},                              // DISCONNECT
+				{fmt.Sprintf("07 04 04 01 003c %02x", 'a'+i), "03 05 00"}, // CONNECT, CONNACK
+				{"07 12 22 0001 6f73", "08 13 20 0000 0001 00"},           // SUBSCRIBE, SUBACK
+				{"02 16", "02 17"}, // PINGREQ, PINGRESP
+				{"02 18", "02 18"}, // DISCONNECT
 			} {
 				want := unhex(t, step[1])
 				got := make([]byte, len(want))

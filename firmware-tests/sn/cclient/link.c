@@ -1,12 +1,17 @@
 #include "link.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
+#include <mbedtls/error.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/timing.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fd = -1;
@@ -22,37 +27,25 @@ static int connect_udp(const char *host, const char *port) {
 	return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof to);
 }
 
-// receive waits for a datagram: 0 if none came. That nobody listens now is none.
-static ssize_t receive(uint8_t *b, size_t size, int milliseconds) {
+static long long now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+// receive waits for a datagram: 0 if none came. That nobody listens now is none, and the
+// wait goes on: somebody may in a moment.
+static size_t receive(uint8_t *b, size_t size, int milliseconds) {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	if (poll(&p, 1, milliseconds) <= 0)
-		return 0;
-	ssize_t n = recv(fd, b, size, 0);
-	return n < 0 ? 0 : n;
-}
-
-#ifdef PLAIN
-
-int link_open(const char *host, const char *port, const char *identity, const char *key) {
-	(void)key;
-	if (identity) {
-		fprintf(stderr, "built without DTLS\n");
-		return -1;
+	for (long long until = now() + milliseconds;;) {
+		long long left = until - now();
+		if (poll(&p, 1, left > 0 ? (int)left : 0) <= 0)
+			return 0;
+		ssize_t n = recv(fd, b, size, 0);
+		if (n >= 0)
+			return (size_t)n;
 	}
-	return fd < 0 ? connect_udp(host, port) : 0;
 }
-
-void link_send(const uint8_t *b, size_t n) { (void)!send(fd, b, n, 0); }
-
-size_t link_receive(uint8_t *b, size_t size, int milliseconds) { return (size_t)receive(b, size, milliseconds); }
-
-#else
-
-#include <mbedtls/ctr_drbg.h>
-#include <mbedtls/entropy.h>
-#include <mbedtls/error.h>
-#include <mbedtls/ssl.h>
-#include <mbedtls/timing.h>
 
 static int secure;
 static mbedtls_entropy_context entropy;
@@ -69,7 +62,7 @@ static int bio_send(void *context, const unsigned char *b, size_t n) {
 
 static int bio_receive(void *context, unsigned char *b, size_t n, uint32_t milliseconds) {
 	(void)context;
-	ssize_t got = receive(b, n, (int)milliseconds);
+	size_t got = receive(b, n, (int)milliseconds);
 	return got > 0 ? (int)got : MBEDTLS_ERR_SSL_TIMEOUT;
 }
 
@@ -138,12 +131,10 @@ void link_send(const uint8_t *b, size_t n) {
 
 size_t link_receive(uint8_t *b, size_t size, int milliseconds) {
 	if (!secure)
-		return (size_t)receive(b, size, milliseconds);
+		return receive(b, size, milliseconds);
 	mbedtls_ssl_conf_read_timeout(&config, milliseconds > 0 ? (uint32_t)milliseconds : 1); // 0 is for ever
 	int n = mbedtls_ssl_read(&ssl, b, size);
 	if (n <= 0 && n != MBEDTLS_ERR_SSL_TIMEOUT)
 		poll(NULL, 0, milliseconds); // the session is over: nothing comes any more
 	return n > 0 ? (size_t)n : 0;
 }
-
-#endif
