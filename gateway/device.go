@@ -85,7 +85,7 @@ func (d *device) wire() string {
 // remote is where the device is, for the log.
 func (d *device) remote() string {
 	switch {
-	case d.at.session != nil:
+	case d.secure:
 		return d.identity
 	case d.at.node != "":
 		return d.at.addr.String() + " behind a forwarder"
@@ -113,22 +113,13 @@ func (d *device) send(b []byte) { d.conn.srv.send(d.at, b) }
 
 // receive acts on a message of the device's, which came in n bytes.
 func (d *device) receive(m sn.Message, n int) {
+	d.hear(m, n)
 	c := &d.conn
-	if d.state != asleep {
-		c.heard = c.srv.now
-	}
-	if !d.verified {
-		d.credit = min(d.credit+creditFactor*n, maxCredit)
-	}
-	if d.state == connecting {
+	switch {
+	case d.state == connecting:
 		d.dialogue(m)
 		return
-	}
-	if d.stirred && m.Type() != sn.TypeConnect {
-		d.stirred = false
-		d.setKeepAlive(d.repeats.Duration)
-	}
-	if c.paused && m.Type() != sn.TypeConnect && m.Type() != sn.TypePublish {
+	case c.paused && m.Type() != sn.TypeConnect && m.Type() != sn.TypePublish:
 		return // as if the network had lost it: too many answers wait for the disk
 	}
 	switch m := m.(type) {
@@ -169,6 +160,21 @@ func (d *device) receive(m sn.Message, n int) {
 	}
 	if c.state == connected {
 		d.advance()
+	}
+}
+
+// hear notes that the device has said something.
+func (d *device) hear(m sn.Message, n int) {
+	c := &d.conn
+	if d.state != asleep {
+		c.heard = c.srv.now
+	}
+	if !d.verified {
+		d.credit = min(d.credit+creditFactor*n, maxCredit)
+	}
+	if d.stirred && m.Type() != sn.TypeConnect {
+		d.stirred = false
+		d.setKeepAlive(d.repeats.Duration)
 	}
 }
 

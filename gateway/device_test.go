@@ -554,3 +554,20 @@ func TestWrongAnswer(t *testing.T) {
 		m.want("it comes again", one)
 	})
 }
+
+// However short sessions outlast their connections, a device that sleeps is here.
+func TestShortSessionsSleep(t *testing.T) {
+	onDisk(t, Config{MaxSessionExpiry: time.Second / 2}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m")
+		id := m.subscribe(1, "cmd/m")
+		pub.send(message("cmd/m", "x", 1, 1))
+		x := note(id, "x", 1, packetID(1))
+		m.want("it falls asleep in the middle of a message", x)
+		m.sleep(600)
+		time.Sleep(time.Minute)
+		m.wake()
+		x.Dup = true
+		m.want("and gets it when it wakes", x)
+	})
+}

@@ -181,10 +181,12 @@ func (to *session) end() {
 	}
 }
 
-// limitExpiry brings a client's Session Expiry Interval into the server's bounds.
+// limitExpiry brings a client's Session Expiry Interval into the server's bounds. A
+// bound below a second is one: a session that ends with its connection keeps no message for
+// a device that sleeps.
 func (s *Server) limitExpiry(seconds uint32) uint32 {
 	if limit := s.cfg.MaxSessionExpiry; limit > 0 {
-		return min(seconds, uint32(min(limit/time.Second, never-1)))
+		return min(seconds, uint32(max(1, min(limit/time.Second, never-1))))
 	}
 	return seconds
 }
