@@ -129,6 +129,10 @@ func (d *meter) take(m sn.Message) {
 		if answers(sn.TypeConnect, 0) {
 			d.asks = nil
 		}
+	case *sn.WillTopicRequest:
+		d.say(&sn.WillTopic{QoS: 1, Topic: []byte("will")})
+	case *sn.WillMessageRequest:
+		d.say(&sn.WillMessage{Message: []byte("gone")})
 	case *sn.Regack:
 		if answers(sn.TypeRegister, m.MessageID) {
 			d.topicID, d.asks = m.TopicID, nil
@@ -167,6 +171,8 @@ func (d *meter) take(m sn.Message) {
 	case *sn.Disconnect:
 		if answers(sn.TypeDisconnect, 0) {
 			d.asks = nil
+		} else if !answers(sn.TypeConnect, 0) { // a late copy has put an end to its connection
+			d.say(&sn.Connect{ProtocolID: 1, Duration: 3600, ClientID: []byte("meter")})
 		}
 	}
 }
@@ -189,8 +195,8 @@ func (d *meter) receive(m *sn.Publish) {
 	}
 }
 
-// TestWeather has a device publish, receive and sleep in bad weather, beside a gateway that
-// is killed now and then: at QoS 1 nothing is lost, at QoS 2 it comes once.
+// TestWeather has a device publish, receive, sleep and move in bad weather, beside a gateway
+// that is killed now and then: at QoS 1 nothing is lost, at QoS 2 it comes once.
 func TestWeather(t *testing.T) {
 	rounds := 5
 	if testing.Short() {
@@ -252,6 +258,11 @@ func inWeather(at *site, random *rand.Rand) {
 			at.crash(nil)
 			f.again()
 			centre = at.join("centre", codec.V5, keep)
+		case random.IntN(8) == 0:
+			d.addr = f.mote("meter").addr
+			d.late = nil // they come from where it is no more
+			ask("move", &sn.Connect{Will: random.IntN(2) == 0, ProtocolID: 1, Duration: 3600, ClientID: []byte("meter")}, 0)
+			d.asleep = false
 		case random.IntN(5) == 0 && !d.asleep:
 			ask("sleep", &sn.Disconnect{Duration: 3600, HasDuration: true}, 0)
 			d.asleep = true
