@@ -119,7 +119,7 @@ func (g *gateway) startCentre(t *testing.T, filters ...string) *centre {
 	t.Helper()
 	c := &centre{t: t, came: make(chan string, 10000)}
 	c.mqtt = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + g.Addr).SetClientID("centre-" + t.Name()).
-		SetProtocolVersion(4).SetAutoReconnect(false).SetOrderMatters(true))
+		SetUsername("centre").SetPassword("secret").SetProtocolVersion(4).SetAutoReconnect(false).SetOrderMatters(true))
 	c.answered(c.mqtt.Connect())
 	t.Cleanup(func() { c.mqtt.Disconnect(0) })
 	for _, f := range filters {
