@@ -158,6 +158,19 @@ func (to *session) loadTopicID(rest, name string) bool {
 	return true
 }
 
+// restoreDevices brings back the devices that were here, but for those that may not be any
+// more: the users file may have changed.
+func (s *Server) restoreDevices(devices map[*session]*device) {
+	for to, d := range devices {
+		d.restore(to)
+	}
+	for to, d := range devices { // when all are there, as their wills go to others
+		if why := s.forbids(to.user); why != "" {
+			d.conn.end(why)
+		}
+	}
+}
+
 // restore makes the device what it was when the gateway went down. Its clock begins anew.
 func (d *device) restore(to *session) {
 	s := to.srv

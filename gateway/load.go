@@ -73,14 +73,7 @@ func (s *Server) load() error {
 			to.presume()
 		}
 	}
-	for to, d := range devices {
-		d.restore(to)
-	}
-	for to, d := range devices { // the users file may have changed
-		if why := s.forbids(to.user); why != "" {
-			d.conn.end(why)
-		}
-	}
+	s.restoreDevices(devices)
 	for to, gone := range away { // which may send wills to the others
 		if devices[to] == nil {
 			to.wake(gone)
