@@ -90,7 +90,6 @@ type meter struct {
 	names   map[uint16]string // by topic id
 	got     map[string]int
 	asleep  bool
-	awake   bool
 }
 
 func (d *meter) ask(m sn.Message, id uint16) {
