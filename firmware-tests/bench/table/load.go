@@ -15,6 +15,7 @@ type workload struct {
 	sides []side
 	base  string // label of the side that ratios are to
 	rows  []row
+	note  string // what has to be known to judge the figures
 }
 
 // side is a broker, and how it is spoken to.
@@ -76,6 +77,7 @@ func (g goal) met(figure, base float64) bool {
 func cpu(o outcome) float64          { return o.CPUPerMsg }
 func p50(o outcome) float64          { return o.P50 }
 func p99(o outcome) float64          { return o.P99 }
+func p999(o outcome) float64         { return o.P999 }
 func delivered(o outcome) float64    { return o.OutPerSec }
 func acknowledged(o outcome) float64 { return o.InPerSec }
 func rssConn(o outcome) float64      { return o.RSSPerConn }
@@ -89,6 +91,9 @@ const (
 	flood1     = " -qos 1 -inflight 64 -burst 16"
 	flood2     = " -qos 2 -inflight 64 -burst 16"
 	pace       = " -rate 5000"
+
+	fsyncNote = "Sluice acknowledges what is stored when it is on disk; the others keep it in memory. The one publisher has 32 messages in flight, so " +
+		"that each costs at least a thirty-second of an fsync, whose processor time is above."
 
 	noSync = "SLUICE_STORE_SYNC=never"
 	synced = "SLUICE_STORE_SYNC=always"
@@ -142,7 +147,7 @@ var loads = []*workload{
 	beside("50 pairs, QoS 1", "pairs -pairs 50"+flood1, 0.06),
 	beside("50 pairs, QoS 2", "pairs -pairs 50"+flood2, 0.06),
 	beside("50 pairs at 5,000/s, QoS 0", "pairs -pairs 50 -qos 0"+pace, 1,
-		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}),
+		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}, row{"latency p99.9 us", p999, "", goal{atMost: 2000}}),
 	beside("50 pairs at 5,000/s, QoS 1", "pairs -pairs 50 -qos 1"+pace, 1),
 	{
 		group: "Connections", name: "5,000 idle connections, a subscription each", flags: "conns -conns 5000",
@@ -159,6 +164,7 @@ var loads = []*workload{
 			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.22}},
 			{"deliver, " + perMessage, cpu, "", goal{ratio: 0.25}},
 		},
+		note: fsyncNote,
 	},
 	{
 		group: "Kept messages", name: "50,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 50000",
@@ -168,6 +174,7 @@ var loads = []*workload{
 			{"drain, " + perMessage, cpu, "", goal{ratio: 0.13}},
 			{"RSS bytes/message", storeRSS, "", goal{ratio: 1}},
 		},
+		note: fsyncNote,
 	},
 	{
 		group: "On disk", name: "absent subscriber, QoS 1, 50 publishers with 50 in flight", flags: "offline -qos 1 -pubs 50 -inflight 50 -n 4000",

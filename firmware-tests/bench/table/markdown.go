@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"sluice/firmware-tests/rig"
@@ -20,8 +22,11 @@ func (g *group) markdown() string {
 	var s strings.Builder
 	labels := g.labels()
 	fmt.Fprintf(&s, "| load | figure | %s | ratio | goal | |\n|---|---|%s---:|---|---|\n", strings.Join(labels, " | "), strings.Repeat("---:|", len(labels)))
-	var faults []string
+	var faults, notes []string
 	for _, r := range g.results {
+		if n := r.load.note; n != "" && !slices.Contains(notes, n) {
+			notes = append(notes, n)
+		}
 		for _, w := range r.load.rows {
 			fmt.Fprintf(&s, "| %s | %s |", r.load.name, w.name())
 			for _, label := range labels {
@@ -37,6 +42,9 @@ func (g *group) markdown() string {
 			s.WriteString("\n")
 		}
 		fmt.Fprintf(&s, "- \\* %s\n", fault)
+	}
+	for _, note := range notes {
+		fmt.Fprintf(&s, "\n%s\n", note)
 	}
 	return s.String()
 }
@@ -92,12 +100,13 @@ type description struct {
 	Command                string
 	Rounds                 int
 	Duration, Warmup, Took time.Duration
+	Sync                   fsyncs
 }
 
 func describe(b *brokers) description {
 	about := description{
 		Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
-		CPU: firstOf("/proc/cpuinfo", "model name"),
+		CPU: firstOf("/proc/cpuinfo", "model name"), Sync: measureSync(b.dir),
 	}
 	if kib, err := strconv.Atoi(strings.TrimSuffix(firstOf("/proc/meminfo", "MemTotal"), " kB")); err == nil {
 		about.Memory = fmt.Sprintf("%.1f GiB", float64(kib)/(1<<20))
@@ -118,6 +127,39 @@ func describe(b *brokers) description {
 		about.Commit = strings.TrimSpace(string(out))
 	}
 	return about
+}
+
+// fsyncs is what it costs to append 2 KiB to a file and have it on disk.
+type fsyncs struct{ took, cpu time.Duration }
+
+// measureSync does what a store has to do at least, in a file in dir; zero if it cannot.
+func measureSync(dir string) (s fsyncs) {
+	f, err := os.Create(filepath.Join(dir, "fsync"))
+	if err != nil {
+		return s
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	runtime.LockOSThread() // whose processor time it is
+	defer runtime.UnlockOSThread()
+	const n = 300
+	began, before := time.Now(), threadTime()
+	for range n {
+		if _, err := f.Write(make([]byte, 2<<10)); err != nil || f.Sync() != nil {
+			return s
+		}
+	}
+	return fsyncs{
+		took: (time.Since(began) / n).Round(time.Microsecond),
+		cpu:  ((threadTime() - before) / n).Round(time.Microsecond),
+	}
+}
+
+func threadTime() time.Duration {
+	const thisThread = 1 // RUSAGE_THREAD
+	var u syscall.Rusage
+	syscall.Getrusage(thisThread, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // firstOf is the value of the first line of a file of the form "name : value".
@@ -152,9 +194,11 @@ thread on the same machine.
 | date | %s, in %v |
 | commit | %s |
 | machine | %s, %d cores, %s memory, Linux %s; load average before %s |
+| disk | a write of 2 KiB and its fsync take %v, %v of it processor time |
 | Go | %s |
 `, "`"+about.Command+"`", about.Rounds, about.Duration, about.Date.UTC().Format("2006-01-02 15:04 UTC"), about.Took.Round(time.Second),
-		about.Commit, about.CPU, about.Cores, about.Memory, about.Kernel, about.Busy, about.Go)
+		about.Commit, about.CPU, about.Cores, about.Memory, about.Kernel, about.Busy,
+		about.Sync.took, about.Sync.cpu, about.Go)
 	for _, v := range about.Versions {
 		fmt.Fprintf(&s, "| broker | %s |\n", v)
 	}

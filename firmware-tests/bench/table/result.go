@@ -15,6 +15,7 @@ type outcome struct {
 	OutPerSec  float64  `json:"out_per_sec"`
 	P50        float64  `json:"latency_p50_us"`
 	P99        float64  `json:"latency_p99_us"`
+	P999       float64  `json:"latency_p999_us"`
 	RSSPerConn float64  `json:"rss_per_conn"`
 	StoreCPU   float64  `json:"store_cpu_us_per_msg"`
 	StoreRSS   float64  `json:"store_rss_per_msg"`
