@@ -13,6 +13,7 @@ import (
 	"hash"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ import (
 //     dtlsListener gives it a session to try beside the old one.
 //   - It heeds alerts and other records that anybody could have sent: records.pass.
 //   - It stores a session to be resumed before its peer has proved anything: dtlsTrial.
+//   - It closes a session without telling the peer, now and then: farewell.
 //   - It loses what does not fit the buffer of a Read: maxDTLSDatagram.
 
 // maxDTLSDatagram is what pion/dtls reads at once, so no record is longer.
@@ -250,11 +252,64 @@ func (tr *dtlsTrial) handshake(ctx context.Context, common dtlsSettings) (net.Co
 		}
 		return tr.verify(certificate)
 	}
-	conn, err := dtls.ServerWithContext(ctx, tr.pipe, &c)
+	under := &farewell{Conn: tr.pipe}
+	conn, err := dtls.ServerWithContext(ctx, under, &c)
 	if err != nil {
-		return nil, err // not a nil *Conn in an interface
+		return nil, err
 	}
-	return conn, nil
+	return &dtlsConn{conn, under}, nil
+}
+
+// dtlsConn is a Conn whose Close tells the peer.
+type dtlsConn struct {
+	*dtls.Conn
+	under *farewell
+}
+
+func (c *dtlsConn) Close() error {
+	c.under.expect()
+	return c.Conn.Close()
+}
+
+// farewell is the socket of a dtlsConn. Close of pion/dtls ends reading by a
+// deadline before it writes its close_notify, and the goroutine that reads then
+// closes the socket, now and then too early: that deadline waits for the alert.
+type farewell struct {
+	net.Conn
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	expected bool
+	ended    bool // reading, but for that
+}
+
+func (f *farewell) expect() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected = true
+}
+
+func (f *farewell) SetReadDeadline(t time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.expected {
+		f.ended = !t.IsZero()
+		return nil
+	}
+	return f.Conn.SetReadDeadline(t)
+}
+
+func (f *farewell) Write(b []byte) (int, error) {
+	n, err := f.Conn.Write(b)
+	if b[0] == contentAlert {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.expected = false
+		if f.ended {
+			f.Conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	return n, err
 }
 
 // Get, Set and Del make a trial the store of pion/dtls for its session.
@@ -335,9 +390,10 @@ func (conf *DTLSClient) handshake(ctx context.Context, under net.Conn) (net.Conn
 		c.PSK = func([]byte) ([]byte, error) { return conf.Key, nil }
 		c.PSKIdentityHint = []byte(conf.Identity) // a client's is its identity
 	}
-	conn, err := dtls.ClientWithContext(ctx, under, c)
+	last := &farewell{Conn: under}
+	conn, err := dtls.ClientWithContext(ctx, last, c)
 	if err != nil {
 		return nil, err
 	}
-	return conn, nil
+	return &dtlsConn{conn, last}, nil
 }

@@ -316,14 +316,19 @@ func (l *dtlsListener) forget(s *dtlsSession) {
 	}
 }
 
-// heard notes that s is not idle.
-func (l *dtlsListener) heard(s *dtlsSession) {
+// noteHeard notes that s is not idle, and reports whether it is time to look at its key.
+func (l *dtlsListener) noteHeard(s *dtlsSession) (look bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.next != nil {
-		s.unlink()
-		l.push(s)
+	if s.next == nil {
+		return false
 	}
+	s.unlink()
+	l.push(s)
+	if look = s.heard.Sub(s.looked) >= lookAtKey; look {
+		s.looked = s.heard
+	}
+	return look
 }
 
 // push puts s at the end of the ring. It is called with mu held.

@@ -14,6 +14,9 @@ const (
 	// bytes, datagramCost added for each datagram.
 	maxSessionOutbox = 256 << 10
 
+	// lookAtKey is how long a session may go on with a key that was removed.
+	lookAtKey = time.Minute
+
 	// maxRandomNonces is how many records a session with nonces at random may
 	// send: two of the 2^64 nonces are the same by a chance of 2^-25.
 	maxRandomNonces = 1 << 20
@@ -29,11 +32,13 @@ type dtlsSession struct {
 	prefix netip.Prefix
 	conn   net.Conn
 	pipe   *dtlsPipe
-	max    int // records that may be sent, 0 for no bound
+	max    int      // records that may be sent, 0 for no bound
+	digest [32]byte // of the pre-shared key, if there is one
 
 	// Guarded by l.mu. next is nil when the session is not listed any more.
 	next, prev *dtlsSession
 	heard      time.Time
+	looked     time.Time // at the key
 
 	records int // sent; owned by who has set writing
 
@@ -45,7 +50,7 @@ type dtlsSession struct {
 }
 
 func newSession(l *dtlsListener, tr *dtlsTrial, conn net.Conn) *dtlsSession {
-	s := &dtlsSession{l: l, peer: tr.peer, remote: tr.from, prefix: tr.prefix, conn: conn, pipe: tr.pipe}
+	s := &dtlsSession{l: l, peer: tr.peer, remote: tr.from, prefix: tr.prefix, conn: conn, pipe: tr.pipe, digest: tr.digest, looked: time.Now()}
 	if tr.suite == ccm8Suite {
 		s.max = maxRandomNonces
 	}
@@ -148,7 +153,11 @@ func (s *dtlsSession) read() {
 			s.pipe.heed = heedConfirmed
 			s.pipe.mu.Unlock()
 		}
-		s.l.heard(s)
+		if look := s.l.noteHeard(s); look && !s.stands() {
+			s.l.t.log.Info("DTLS session ended: its key was changed or removed", "remote", s.remote, "identity", s.peer.Name)
+			s.Close()
+			continue
+		}
 		s.l.h.Datagram(s, s.remote, buf[:n])
 	}
 	s.l.mu.Lock()
@@ -157,4 +166,13 @@ func (s *dtlsSession) read() {
 	s.Close()
 	s.pipe.Close()
 	s.l.h.Ended(s)
+}
+
+// stands says whether a pre-shared key that was proved still stands for the same account.
+func (s *dtlsSession) stands() bool {
+	if s.digest == [32]byte{} {
+		return true // it was a certificate, or nothing
+	}
+	peer, ok := s.l.stands(s.peer.Name, s.digest)
+	return ok && peer == s.peer
 }

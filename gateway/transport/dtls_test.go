@@ -741,3 +741,44 @@ func TestDTLSSecondHelloOfNoHandshake(t *testing.T) {
 	under.Write(second)
 	wantEcho(t, c, "hello again")
 }
+
+// A session does not outlive its key, nor that it stands for the account.
+func TestDTLSKeyRemoved(t *testing.T) {
+	var removed atomic.Int32
+	h := newSessions(t)
+	_, l := listenDTLS(t, DTLSConfig{Key: func(identity string) ([]byte, string, bool) {
+		key, user, ok := testKey(identity)
+		switch removed.Load() {
+		case 1:
+			return nil, "", false
+		case 2:
+			return []byte("another key"), user, ok
+		case 3:
+			return key, "another user", ok
+		}
+		return key, user, ok
+	}}, h)
+	for what := range int32(4) {
+		removed.Store(0)
+		c := dialDTLS(t, l, psk("device"))
+		wantEcho(t, c, "hello")
+		s := (<-h.got).(*dtlsSession)
+		removed.Store(what)
+		wantEcho(t, c, "not looked yet")
+		l.mu.Lock()
+		s.looked = s.looked.Add(-lookAtKey)
+		l.mu.Unlock()
+		if what == 0 {
+			wantEcho(t, c, "nothing was removed")
+			c.Close()
+		} else {
+			c.Write([]byte("is anybody there?"))
+			if n, err := c.Read(make([]byte, 100)); err == nil {
+				t.Errorf("%d: an answer of %d bytes", what, n)
+			}
+		}
+		if gone := <-h.gone; gone != s {
+			t.Error("another session has ended")
+		}
+	}
+}

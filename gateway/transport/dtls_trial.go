@@ -200,31 +200,32 @@ func (tr *dtlsTrial) verify(certificate []byte) error {
 	return nil
 }
 
-// resume is the secret of a session, nil if it can not be resumed: the key that
-// was proved for it has to be that of its identity still.
+// resume is the secret of a session, nil if it can not be resumed.
 func (tr *dtlsTrial) resume(id []byte) []byte {
 	p := tr.l.resumable.get(id)
 	if p == nil {
 		return nil
 	}
-	peer := p.peer
-	if peer.Name == "" {
-		if !tr.l.conf.Anonymous {
-			return nil
-		}
-	} else {
-		if tr.l.conf.Key == nil {
-			return nil
-		}
-		key, user, ok := tr.l.conf.Key(peer.Name)
-		digest := sha256.Sum256(key)
-		if !ok || subtle.ConstantTimeCompare(digest[:], p.digest[:]) == 0 {
-			return nil
-		}
-		peer.User = user
+	peer, ok := tr.l.stands(p.peer.Name, p.digest)
+	if !ok {
+		return nil
 	}
-	tr.peer, tr.known, tr.resuming = peer, true, true
+	tr.peer, tr.digest, tr.known, tr.resuming = peer, p.digest, true, true
 	return p.secret
+}
+
+// stands says who has proved to hold the key with that digest, if it is the key
+// of the identity still.
+func (l *dtlsListener) stands(identity string, digest [32]byte) (Identity, bool) {
+	if identity == "" {
+		return Identity{}, l.conf.Anonymous
+	}
+	if l.conf.Key == nil {
+		return Identity{}, false
+	}
+	key, user, ok := l.conf.Key(identity)
+	now := sha256.Sum256(key)
+	return Identity{User: user, Name: identity}, ok && subtle.ConstantTimeCompare(now[:], digest[:]) == 1
 }
 
 // store is told of a session that could be resumed, when the peer has proved nothing yet.
