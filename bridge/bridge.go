@@ -58,6 +58,13 @@ type Config struct {
 	// must let the client "$bridge/"+Name in without a password.
 	Dial func() io.ReadWriteCloser
 
+	// Changed is called when Status is another; Lost when a message is not sent up for
+	// good, for a cause of few: "refused" by the upstream, which does not say the topic,
+	// "too_large" for it, "unnamed" and "circled" as in Counters. Neither may wait long.
+	// nil: nobody wants to know.
+	Changed func()
+	Lost    func(cause string, topic []byte)
+
 	Log *slog.Logger // nil: none
 }
 
@@ -138,6 +145,12 @@ func New(cfg Config) (*Bridge, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
+	if cfg.Lost == nil {
+		cfg.Lost = func(string, []byte) {}
 	}
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("bridge %q: %w", cfg.Name, err)
@@ -265,6 +278,9 @@ func (b *Bridge) EndToEnd() (filters []string) {
 	return filters
 }
 
+// Name is Config.Name.
+func (b *Bridge) Name() string { return b.cfg.Name }
+
 // ClientID is the bridge's client identifier in the gateway.
 func (b *Bridge) ClientID() string { return string(b.clientID) }
 
@@ -335,12 +351,14 @@ func (b *Bridge) connected(up *upstream) {
 	b.status.Connected, b.status.Since = true, time.Now()
 	b.status.Version, b.status.Server = up.wire.version, up.server.name
 	b.mu.Unlock()
+	b.cfg.Changed()
 	b.log.Info("bridge connected", "server", up.server.name, "version", up.wire.version, "session_present", up.sessionPresent, "keep_alive", up.keepAlive,
 		"receive_maximum", up.receiveMaximum, "maximum_qos", up.maximumQoS, "maximum_packet_size", up.maximumPacketSize)
 }
 
 // ended returns how long the connection lasted: 0 if it was not made.
 func (b *Bridge) ended(err error) (lasted time.Duration) {
+	defer b.cfg.Changed()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.status.Connected {

@@ -133,6 +133,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 func (l *link) checkRefused(code codec.ReasonCode, reason []byte) {
 	if code >= 0x80 {
 		l.count(&l.counts.refused, "upstream refuses a message", "reason", code.String(), "text", string(reason))
+		l.cfg.Lost("refused", nil)
 	}
 }
 

@@ -104,17 +104,20 @@ func (l *link) relayUp(p *codec.Publish) {
 	name, rule := l.upNames.name(topic)
 	if len(name) == 0 || len(name) > maxTopic {
 		l.count(&l.counts.unnamed, "message not sent up: the name that the rules make is empty or too long", "topic", brief(topic))
+		l.cfg.Lost("unnamed", topic)
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
 	if !l.cfg.takesTopic(name) {
 		l.count(&l.counts.unnamed, "message not sent up: its topic is longer, or has more levels, than upstream takes", "topic", brief(name))
+		l.cfg.Lost("unnamed", topic)
 		l.answerUp(id, qos, codec.TopicNameInvalid)
 		return
 	}
 	passed, _ := hops(p.User)
 	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
 		l.count(&l.counts.circled, "message not sent up: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)
+		l.cfg.Lost("circled", topic)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
 		return
 	}
@@ -154,6 +157,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	if packet := l.toUp[begin:]; !l.up.takes(packet) {
 		l.toUp = l.toUp[:begin]
 		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", brief(topic), "size", len(packet), "maximum", l.up.maximumPacketSize)
+		l.cfg.Lost("too_large", topic)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
 		return
 	}

@@ -149,19 +149,20 @@ func (to *session) deliver(pub *publication, w *want) {
 	out := codec.Publish{SubscriptionIDs: w.ids}
 	out.Message = pub.Message // in the literal it would be copied twice
 	out.QoS, out.Retain = qos, retain
+	deadline := to.deadline(&out, pub.expires)
 	direct := to.window.sent == to.queue.Next() && to.open() && !(to.durable() && qos == 2)
 	switch {
 	case direct && to.expiry == 0: // never sent twice: the session dies with its connection
 		to.send(to.queue.Skip(), &out, pub.expires, nil)
 	case direct && to.durable():
-		seq := to.enqueue(&out, pub.expires, w.group, store.Soon)
+		seq := to.enqueue(&out, deadline, w.group, store.Soon)
 		if w.word {
 			pub.await(to, seq)
 		}
 		to.send(seq, &out, pub.expires, pub.spare())
 		pub.epoch = to.srv.db.Epoch()
 	default:
-		seq := to.enqueue(&out, pub.expires, w.group, store.Now)
+		seq := to.enqueue(&out, deadline, w.group, store.Now)
 		if w.word {
 			pub.await(to, seq)
 		}
@@ -169,6 +170,7 @@ func (to *session) deliver(pub *publication, w *want) {
 			pub.disk = true
 			pub.epoch = to.srv.db.Epoch()
 		}
+		to.limit.watch()
 		to.pump()
 	}
 }
@@ -191,15 +193,19 @@ func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
 	switch {
 	case c == nil:
 		to.srv.drop(&to.srv.stats.Dropped.Away)
+		to.lost(lossAway, pub.Topic)
 		return
 	case c.behind():
 		to.srv.drop(&to.srv.stats.Dropped.SlowReader)
+		to.lost(lossSlow, pub.Topic)
 		return
 	}
 	out := codec.Publish{SubscriptionIDs: w.ids}
 	out.Message = pub.Message // in the literal it would be copied twice
 	out.QoS, out.Retain = 0, retain
-	c.write(&out, pub.expires)
+	if !c.write(&out, pub.expires) {
+		to.lost(lossTooLarge, pub.Topic)
+	}
 }
 
 // send writes a message for the first time on this connection.
@@ -214,6 +220,7 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 	to.conn.inflight++
 	if !to.conn.write(out, expires) {
 		to.conn.inflight--
+		to.lost(lossTooLarge, out.Topic)
 		to.finish(seq, codec.ImplementationSpecificError) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
 	}
 }
@@ -300,13 +307,22 @@ func (to *session) sendRecord(seq uint64, rec []byte) bool {
 	if err != nil {
 		s.log.Error("unreadable message skipped", "client", to.id, "seq", seq, "err", err)
 		s.drop(&s.stats.Dropped.Damaged)
+		to.lost(lossDamaged, nil)
 		to.window.sent++
 		to.finish(seq, codec.ImplementationSpecificError)
 		return true
 	}
 	again := to.window.phaseOf(seq).again()
-	if m.expires != 0 && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
+	if m.HasMessageExpiry && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
 		s.drop(&s.stats.Dropped.Expired)
+		to.lost(lossExpired, m.Topic)
+		to.window.sent++
+		to.finish(seq, codec.ImplementationSpecificError)
+		return true
+	}
+	if at := to.limit.tooOldAt(&m); at != 0 && at <= s.now && !again {
+		s.drop(&s.stats.Dropped.TooOld)
+		to.lost(lossOld, m.Topic)
 		to.window.sent++
 		to.finish(seq, codec.ImplementationSpecificError)
 		return true

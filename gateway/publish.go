@@ -18,7 +18,7 @@ type publication struct {
 	receipt       *receipt      // of upstreams for which the publisher waits; nil: none
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
-	admitted      bool          // room for it was found before it was taken: none of its recipients may drop it
+	admitted      bool          // room for it was found before it was taken, with those who reject: none of them may drop it
 	live          bool          // forwarded as it is published, not because it was retained
 }
 
@@ -54,7 +54,7 @@ func (c *conn) publish(p *codec.Publish) {
 		c.denied(p, code)
 		return
 	}
-	pub := publication{origin: c, known: known, live: true, admitted: p.QoS > 0 && s.rejects()}
+	pub := publication{origin: c, known: known, live: true, admitted: p.QoS > 0}
 	pub.Message = p.Message // in the literal it would be copied twice
 	s.forward(&pub)
 	if p.QoS > 0 {
@@ -85,6 +85,18 @@ func (s *Server) forward(pub *publication) {
 	}
 }
 
+// Publish publishes a message of the program's own, at QoS 0 for want of somebody to
+// acknowledge it to. The topic may begin with $. The message is the caller's again when
+// it returns.
+func (s *Server) Publish(m codec.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	m.QoS = 0
+	pub := publication{Message: m, live: true}
+	s.forward(&pub)
+}
+
 // admit says whether a message may come in: Success or why not; and who wants it, if
 // that had to be known.
 func (s *Server) admit(c *conn, p *codec.Publish) (code codec.ReasonCode, known *route) {
@@ -95,7 +107,7 @@ func (s *Server) admit(c *conn, p *codec.Publish) (code codec.ReasonCode, known 
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized, nil
 	}
-	if p.QoS == 0 || !s.rejects() {
+	if p.QoS == 0 || !s.rejects() && s.rejecting == 0 {
 		return codec.Success, nil
 	}
 	known = s.recipients(p.Topic)
@@ -112,7 +124,8 @@ func (c *conn) mayPublish(id string, topic []byte) bool {
 	return access == nil || c.trusted || access.CanPublish(c.user, id, topic)
 }
 
-// rejects says whether a message that does not find room is refused now.
+// rejects says whether a message that does not find room with a session is refused now,
+// but for sessions with limits of their own.
 func (s *Server) rejects() bool { return s.cfg.QueuePolicy == Reject || s.failing != nil }
 
 // denied answers a message that is not taken.

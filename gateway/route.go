@@ -115,14 +115,14 @@ func (s *Server) match(name []byte) *route {
 	return r
 }
 
-// full says whether somebody who wants a message of c's, as r says, has no room for it,
+// full says whether somebody who wants a message of c's, as r says, and rejects what finds no room, has none for it,
 // or the store has none for all its copies.
 func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 	size := recordSize(p)
 	copies := int64(0)
 	for i := range r.hops {
 		to := r.hops[i].to
-		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 {
+		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 || !to.rejects() {
 			continue
 		}
 		if !to.hasRoom(size) {
@@ -132,13 +132,16 @@ func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 		copies++
 	}
 	for _, g := range r.groups {
+		if !s.rejects() {
+			break
+		}
 		if g.full(size) {
 			s.warnFull("group", g.filter, "members", len(g.members))
 			return true
 		}
 		copies++
 	}
-	if p.Retain {
+	if p.Retain && s.rejects() {
 		copies++
 	}
 	if copies > 0 && (s.failing != nil || !s.storeHasRoom(copies*size)) {

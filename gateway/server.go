@@ -65,6 +65,7 @@ type Server struct {
 	retained   topic.Names[string] // records, see record.go
 	cleared    uint64              // the epoch that takes the last of them that went off the disk
 	unstored   int64               // bytes that wait for sessions that end with their connections
+	rejecting  int                 // sessions with limits and the policy Reject
 	slow       int                 // clients that are slow, see conn.behind
 	routes     map[string]*route
 	routesGen  uint64

@@ -40,6 +40,7 @@ type session struct {
 	expires     time.Duration
 	dropped     uint64 // messages below were looked at for dropping
 	unstored    int64  // bytes of the queue that are counted in Server.unstored
+	limit       *limit // nil: the Config's limits
 	expiry      uint32 // seconds after the connection ends; 0: with it; never
 	blocked     bool   // is in Server.blocked
 	moved       bool   // is in Server.touched
@@ -196,11 +197,11 @@ func (s *Server) limitExpiry(seconds uint32) uint32 {
 // then, so that those with little always find some, however many take all they can.
 func (to *session) hasRoom(size int64) bool {
 	s := to.srv
-	room := s.cfg.QueueMaxBytes
+	room := to.maxBytes()
 	if to.expiry == 0 {
 		room -= s.unstored
 	}
-	return to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
+	return !to.tooMany() && to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
 }
 
 // done takes a message out of the queue.
@@ -237,37 +238,44 @@ func (to *session) makeRoom(pub *publication) bool {
 		to.conn.close(codec.QuotaExceeded, "slow reader: its queue is full")
 		return false
 	}
-	if pub.admitted {
+	if pub.admitted && to.rejects() {
 		return true
 	}
-	if s.cfg.QueuePolicy == DropOldest {
+	if to.policy() == DropOldest {
 		// The store has the room of what is dropped only after a commit or two. As much
 		// as comes has to go, not all that there is.
 		before := to.queue.Bytes()
-		for to.dropOldest() {
+		for seq, ok := to.oldest(); ok; seq, ok = to.oldest() {
 			s.drop(&s.stats.Dropped.QueueFull)
+			to.lostRecord(lossFull, seq)
+			to.discard(seq)
 			left := to.queue.Bytes()
-			if to.hasRoom(size) || left+size <= s.cfg.QueueMaxBytes && before-left >= size {
+			if to.hasRoom(size) || !to.tooMany() && left+size <= to.maxBytes() && before-left >= size {
 				return true
 			}
 		}
 	}
 	s.drop(&s.stats.Dropped.QueueFull)
+	to.lost(lossFull, pub.Topic)
 	s.warnFull("client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
 	return false
 }
 
-// dropOldest drops the message that waits longest and is not in flight.
-func (to *session) dropOldest() bool {
-	for seq := max(to.dropped, to.window.past, to.window.sent, to.queue.First()); seq < to.queue.Next(); seq++ {
+// oldest finds the message that waits longest and is not in flight.
+func (to *session) oldest() (seq uint64, ok bool) {
+	for seq = max(to.dropped, to.window.past, to.window.sent, to.queue.First()); seq < to.queue.Next(); seq++ {
 		if _, ok := to.queue.Record(seq); ok {
-			to.done(seq)
-			to.dropped = seq + 1
-			to.report(seq, codec.QuotaExceeded)
-			return true
+			return seq, true
 		}
 	}
-	return false
+	return seq, false
+}
+
+// discard drops the oldest message.
+func (to *session) discard(seq uint64) {
+	to.done(seq)
+	to.dropped = seq + 1
+	to.report(seq, codec.QuotaExceeded)
 }
 
 // warnFull tells the log, at most once a minute, what is full: one client that does not

@@ -38,6 +38,7 @@ type Dropped struct {
 	QueueFull     uint64 // by the policies drop-oldest and drop-newest
 	Rejected      uint64 // by the policy reject, or while the disk fails: the publisher was told or not acknowledged
 	Expired       uint64
+	TooOld        uint64 // waited for longer than Limits.MaxAge
 	TooLarge      uint64 // for the client's Maximum Packet Size, or a datagram
 	Refused       uint64 // by an MQTT-SN device
 	NotAuthorized uint64
@@ -105,7 +106,7 @@ func (d Dropped) LogValue() slog.Value {
 		count uint64
 	}{
 		{"qos0_away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
-		{"expired", d.Expired}, {"too_large", d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
+		{"expired", d.Expired}, {"too_old", d.TooOld}, {"too_large", d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
 		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged},
 	} {
 		if r.count > 0 {

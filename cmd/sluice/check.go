@@ -279,6 +279,11 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		if len(b.Up)+len(b.Down) == 0 {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
+		c.between("QUEUE_MAX_BYTES", b.QueueMaxBytes, 1<<10, s.StoreMaxBytes)
+		c.between("QUEUE_MAX_MESSAGES", size(b.QueueMaxMessages), 0, 1<<31-1)
+		if b.QueueMaxAge > 0 && b.QueueMaxAge < time.Second {
+			c.add("QUEUE_MAX_AGE", "%v is less than 1s", b.QueueMaxAge)
+		}
 		c.between("MAX_HOPS", size(b.MaxHops), 0, bridge.MaxMaxHops)
 		c.between("MAX_QOS", size(b.MaxQoS), 1, 2)
 		c.between("MAX_TOPIC_SIZE", size(b.MaxTopic), 1, 65535)

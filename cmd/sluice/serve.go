@@ -46,14 +46,11 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 		return err
 	}
 	wires := transport.New(s.transport(log), srv)
-	bridges, err := s.bridges(wires, log)
+	reports, err := s.bridges(wires, srv, log)
 	if err != nil {
 		return err
 	}
-	for _, b := range bridges {
-		srv.Provision(b.ClientID(), b.Subscriptions(), b.EndToEnd()...)
-	}
-	stopBridges := runBridges(bridges, log)
+	stopBridges := runBridges(reports, log)
 	err = listen(s, wires, srv, stdout, log)
 	if err == nil {
 		notify(environ, "READY=1")
@@ -74,17 +71,20 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 	return err
 }
 
-// runBridges runs bridges until the function it returns is called, which waits
-// for them as long as its context lasts.
-func runBridges(bridges []*bridge.Bridge, log *slog.Logger) (stop func(context.Context)) {
+// runBridges runs bridges, and what reports of them, until the function it returns is
+// called, which waits for them as long as its context lasts.
+func runBridges(reports []*report, log *slog.Logger) (stop func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for _, b := range bridges {
+	for _, r := range reports {
+		reporting, end := context.WithCancel(context.Background())
 		running.Go(func() {
-			if err := b.Run(ctx); err != nil {
-				log.Error("bridge ended", "bridge", b.ClientID(), "err", err)
+			if err := r.bridge.Run(ctx); err != nil {
+				log.Error("bridge ended", "bridge", r.bridge.ClientID(), "err", err)
 			}
+			end()
 		})
+		running.Go(func() { r.run(reporting) })
 	}
 	return func(end context.Context) {
 		cancel()
@@ -161,14 +161,28 @@ func (s *settings) transport(log *slog.Logger) transport.Config {
 	}
 }
 
-func (s *settings) bridges(wires *transport.Transport, log *slog.Logger) ([]*bridge.Bridge, error) {
-	var all []*bridge.Bridge
+// bridges makes the bridges, with their sessions in the gateway, and their reports.
+func (s *settings) bridges(wires *transport.Transport, srv *gateway.Server, log *slog.Logger) ([]*report, error) {
+	var all []*report
 	for i := range s.Bridges {
-		b, err := bridge.New(s.Bridges[i].config(s, wires, log))
-		if err != nil {
+		b := &s.Bridges[i]
+		r := newReport(srv, b.Name)
+		c := b.config(s, wires, log)
+		c.Changed = r.wake
+		c.Lost = func(cause string, topic []byte) { srv.Lost(r.bridge.ClientID(), cause, topic) }
+		var err error
+		if r.bridge, err = bridge.New(c); err != nil {
 			return nil, err
 		}
-		all = append(all, b)
+		all = append(all, r)
+		srv.Provision(r.bridge.ClientID(), r.bridge.Subscriptions(), r.bridge.EndToEnd()...)
+		srv.Limit(r.bridge.ClientID(), gateway.Limits{
+			MaxBytes:    int64(b.QueueMaxBytes),
+			MaxMessages: b.QueueMaxMessages,
+			MaxAge:      b.QueueMaxAge,
+			Policy:      gateway.Policy(*b.QueuePolicy),
+			Lost:        r.wake,
+		})
 	}
 	return all, nil
 }

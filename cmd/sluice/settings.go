@@ -99,25 +99,29 @@ type settings struct {
 
 // bridgeSettings is one upstream.
 type bridgeSettings struct {
-	URL         serverURLs    `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket; or several with commas between them, of which the first is used that is well"`
-	Failback    time.Duration `env:"FAILBACK" envDefault:"5m" about:"How long between two looks whether an earlier one of several URLs is well again, to go back to it; 0 for never"`
-	Redirect    bridge.Hosts  `env:"REDIRECT_ALLOW" about:"Hosts that the upstream may send the bridge on to (Server Reference), for a time or for good: b.example.com,*.example.org,10.0.0.0/8"`
-	Name        string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
-	ClientID    string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
-	Username    string        `env:"USERNAME" about:"User name at the upstream"`
-	Password    secret        `env:"PASSWORD" about:"Password at the upstream"`
-	Up          rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, retain=on or retain=off, and ack=upstream, with which the publisher's acknowledgement waits for the upstream's; all but the filter may be left out: alarms/# 1 ack=upstream,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
-	Down        rules         `env:"DOWN" about:"Topics to bring down, as in UP but for ack=upstream"`
-	UpPrefix    string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/, where the rule has no ->"`
-	DownPrefix  string        `env:"DOWN_PREFIX" about:"Put before topics on the way down, where the rule has no ->"`
-	MaxHops     int           `env:"MAX_HOPS" envDefault:"4" about:"How many bridges a message may have passed before this one, 1 to 255. They are counted in its user property sluice-hops, which MQTT 5 carries; 0 neither counts nor looks"`
-	KeepAlive   keepAlive     `env:"KEEPALIVE" envDefault:"60s" about:"Longest silence before the upstream is asked whether it is there, 1s to 65535s; or auto: as long as the line is found to survive, beginning with 60s (auto:20s: with 20s)"`
-	AckTimeout  time.Duration `env:"ACK_TIMEOUT" envDefault:"30s" about:"How long the upstream may owe an answer and say nothing else, 1s to 1h, before the line is taken for dead"`
-	Extensions  bridge.Marker `env:"EXTENSIONS" envDefault:"off" about:"How to ask an upstream of MQTT 3.1.1 for the keep-alive that it wants: off, listener (it says so unasked), flag, username or clientid; MQTT 5 needs none"`
-	MaxInflight uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
-	CA          string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
-	Cert        string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
-	Key         string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
+	URL              serverURLs    `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket; or several with commas between them, of which the first is used that is well"`
+	Failback         time.Duration `env:"FAILBACK" envDefault:"5m" about:"How long between two looks whether an earlier one of several URLs is well again, to go back to it; 0 for never"`
+	Redirect         bridge.Hosts  `env:"REDIRECT_ALLOW" about:"Hosts that the upstream may send the bridge on to (Server Reference), for a time or for good: b.example.com,*.example.org,10.0.0.0/8"`
+	Name             string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
+	ClientID         string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
+	Username         string        `env:"USERNAME" about:"User name at the upstream"`
+	Password         secret        `env:"PASSWORD" about:"Password at the upstream"`
+	Up               rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, retain=on or retain=off, and ack=upstream, with which the publisher's acknowledgement waits for the upstream's; all but the filter may be left out: alarms/# 1 ack=upstream,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
+	Down             rules         `env:"DOWN" about:"Topics to bring down, as in UP but for ack=upstream"`
+	UpPrefix         string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/, where the rule has no ->"`
+	DownPrefix       string        `env:"DOWN_PREFIX" about:"Put before topics on the way down, where the rule has no ->"`
+	MaxHops          int           `env:"MAX_HOPS" envDefault:"4" about:"How many bridges a message may have passed before this one, 1 to 255. They are counted in its user property sluice-hops, which MQTT 5 carries; 0 neither counts nor looks"`
+	KeepAlive        keepAlive     `env:"KEEPALIVE" envDefault:"60s" about:"Longest silence before the upstream is asked whether it is there, 1s to 65535s; or auto: as long as the line is found to survive, beginning with 60s (auto:20s: with 20s)"`
+	AckTimeout       time.Duration `env:"ACK_TIMEOUT" envDefault:"30s" about:"How long the upstream may owe an answer and say nothing else, 1s to 1h, before the line is taken for dead"`
+	Extensions       bridge.Marker `env:"EXTENSIONS" envDefault:"off" about:"How to ask an upstream of MQTT 3.1.1 for the keep-alive that it wants: off, listener (it says so unasked), flag, username or clientid; MQTT 5 needs none"`
+	QueueMaxBytes    size          `env:"QUEUE_MAX_BYTES" default:"SLUICE_QUEUE_MAX_BYTES" about:"What may wait to go up, at most SLUICE_STORE_MAX_BYTES"`
+	QueueMaxMessages int           `env:"QUEUE_MAX_MESSAGES" envDefault:"0" about:"How many messages may wait to go up, 0 for any number"`
+	QueueMaxAge      time.Duration `env:"QUEUE_MAX_AGE" envDefault:"0" about:"How long a message may wait to go up before it is dropped, 1s at least, 0 for as long as it takes"`
+	QueuePolicy      *policy       `env:"QUEUE_POLICY" default:"SLUICE_QUEUE_POLICY" about:"What happens when so much waits: reject = refuse the publisher; drop-oldest; drop-newest. What was dropped is told on $SYS/bridge/NAME/losses"`
+	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
+	CA               string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
+	Cert             string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
+	Key              string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
 
 	Proxy         string     `env:"PROXY" about:"Proxy on the way to the upstream: http://host:port or socks5://host:port; it resolves the upstream's name"`
 	ProxyUsername string     `env:"PROXY_USERNAME" about:"User name at the proxy"`
@@ -184,7 +188,7 @@ func (s *settings) finish(environ map[string]string) {
 		s.QueueMaxBytes = min(64<<20, s.StoreMaxBytes)
 	}
 	for i := range s.Bridges {
-		s.Bridges[i].finish()
+		s.Bridges[i].finish(s)
 	}
 }
 
@@ -196,7 +200,13 @@ func dataDir(set string, environ map[string]string) string {
 // keysFile is where pre-shared keys are kept, if nothing else is set.
 func keysFile(dataDir string) string { return filepath.Join(dataDir, "psk") }
 
-func (b *bridgeSettings) finish() {
+func (b *bridgeSettings) finish(s *settings) {
+	if b.QueueMaxBytes == 0 {
+		b.QueueMaxBytes = s.QueueMaxBytes
+	}
+	if b.QueuePolicy == nil {
+		b.QueuePolicy = &s.QueuePolicy
+	}
 	if b.Name == "" {
 		b.Name = strconv.Itoa(b.number)
 	}

@@ -323,6 +323,11 @@ func (r rules) String() string {
 // formatValue writes a setting's value as it would be written in the environment.
 func formatValue(v any) string {
 	switch v := v.(type) {
+	case *policy:
+		if v == nil {
+			return ""
+		}
+		return v.String()
 	case time.Duration:
 		s := v.String()
 		if strings.HasSuffix(s, "m0s") {

@@ -125,6 +125,7 @@ type site struct {
 
 // at runs a test at each upstream.
 func at(t *testing.T, all []*upstream, test func(t *testing.T, up *upstream)) {
+	t.Parallel()
 	for _, up := range all {
 		t.Run(up.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"sluice/bridge"
+	"sluice/codec"
+	"sluice/gateway"
+)
+
+// A report tells how a bridge fares on retained topics of the gateway:
+//
+//	$SYS/bridge/NAME/state    whether it is connected, since when, and what waits
+//	$SYS/bridge/NAME/losses   what it should have sent up and did not, once there is any
+type report struct {
+	// Set once.
+	srv     *gateway.Server
+	bridge  *bridge.Bridge
+	topic   string        // up to the last slash
+	changed chan struct{} // has room for one
+
+	// Owned by run.
+	state, losses []byte // as last published
+}
+
+// bridgeState is what a report says of a bridge, and sluice bridge reads.
+type bridgeState struct {
+	Name      string    `json:"bridge"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"` // of connected; zero: it never was
+	Server    string    `json:"server,omitempty"`
+	Version   string    `json:"version,omitempty"` // of MQTT
+	Messages  int       `json:"messages"`          // that wait to go up
+	Bytes     int64     `json:"bytes"`             // of these
+	Error     string    `json:"error,omitempty"`   // why the last connection ended or failed
+}
+
+// How long a report gathers changes, and how often it looks at what waits while the
+// bridge is not connected or has something to send.
+const (
+	gather    = time.Second
+	lookEvery = 10 * time.Second
+)
+
+// inTopic makes a bridge's name one level of a topic.
+var inTopic = strings.NewReplacer("/", "%2F", "+", "%2B", "#", "%23")
+
+func newReport(srv *gateway.Server, name string) *report {
+	return &report{srv: srv, topic: "$SYS/bridge/" + inTopic.Replace(name) + "/", changed: make(chan struct{}, 1)}
+}
+
+// wake says that there is something new to tell. It does not wait.
+func (r *report) wake() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// run reports until ctx ends.
+func (r *report) run(ctx context.Context) {
+	for {
+		var look <-chan time.Time
+		if s := r.publish(); !s.Connected || s.Messages > 0 {
+			look = time.After(lookEvery)
+		}
+		select {
+		case <-r.changed:
+		case <-look:
+			continue
+		case <-ctx.Done():
+			r.publish()
+			return
+		}
+		select { // a bridge that flaps, or loses messages by the thousand
+		case <-time.After(gather):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// publish tells what is new.
+func (r *report) publish() bridgeState {
+	s := r.now()
+	state, _ := json.Marshal(s)
+	r.retain("state", state, &r.state)
+	if l, ok := r.srv.Losses(r.bridge.ClientID()); ok && l.Messages > 0 {
+		losses, _ := json.Marshal(l)
+		r.retain("losses", losses, &r.losses)
+	}
+	return s
+}
+
+func (r *report) now() bridgeState {
+	status := r.bridge.Status()
+	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Since: status.Since.Round(time.Millisecond), Server: status.Server}
+	if status.Version != 0 {
+		s.Version = status.Version.String()
+	}
+	if status.Err != nil {
+		s.Error = status.Err.Error()
+	}
+	s.Messages, s.Bytes = r.srv.Waiting(r.bridge.ClientID())
+	return s
+}
+
+func (r *report) retain(name string, payload []byte, last *[]byte) {
+	if bytes.Equal(payload, *last) {
+		return
+	}
+	*last = payload
+	r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Payload: payload, Retain: true, HasPayloadFormat: true, PayloadFormat: 1, ContentType: []byte("application/json")})
+}

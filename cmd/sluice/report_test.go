@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/gateway"
+)
+
+// What a report tells of a bridge whose upstream is not there, and of what it loses.
+func TestReport(t *testing.T) {
+	g := startGateway(t, map[string]string{
+		"SLUICE_BRIDGE_0_URL": "mqtt://127.0.0.1:1", "SLUICE_BRIDGE_0_NAME": "to/the+cloud", "SLUICE_BRIDGE_0_UP": "plant/#",
+		"SLUICE_BRIDGE_0_QUEUE_MAX_MESSAGES": "1", "SLUICE_BRIDGE_0_QUEUE_POLICY": "drop-newest",
+		"SLUICE_BRIDGE_0_USERNAME": "me", "SLUICE_BRIDGE_0_PASSWORD": "s3cret",
+	})
+	environ := map[string]string{"SLUICE_CLIENT_URL": g.url("MQTT")}
+	for range 3 {
+		if code, _, stderr := runCommand(t, environ, "", "pub", "-t", "plant/1", "-m", "x", "-q", "1"); code != exitOK {
+			t.Fatalf("pub ends with %d: %s", code, stderr)
+		}
+	}
+	topic := "$SYS/bridge/to%2Fthe%2Bcloud/"
+	read := func(name string, into any, enough func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			code, stdout, stderr := runCommand(t, environ, "", "sub", "-t", topic+name, "-C", "1", "-W", "20")
+			if code != exitOK {
+				t.Fatalf("sub ends with %d: %s", code, stderr)
+			}
+			if strings.Contains(stdout, "s3cret") {
+				t.Errorf("a report tells the password: %s", stdout)
+			}
+			if err := json.Unmarshal([]byte(stdout), into); err != nil {
+				t.Fatalf("%v: %s", err, stdout)
+			}
+			if enough() {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s tells %s", name, stdout)
+			}
+		}
+	}
+	var l gateway.Losses
+	read("losses", &l, func() bool { return l.Messages == 2 })
+	if l.Causes["queue_full"] != 2 || l.Topics["plant/1"] != 2 || l.First.After(l.Last) || time.Since(l.First) > time.Minute {
+		t.Errorf("losses: %+v", l)
+	}
+	var s bridgeState
+	read("state", &s, func() bool { return s.Messages == 1 && s.Error != "" })
+	if s.Name != "to/the+cloud" || s.Connected || s.Bytes == 0 || !strings.Contains(s.Error, "refused") {
+		t.Errorf("state: %+v", s)
+	}
+}

@@ -1,0 +1,162 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/firmware-tests/wire"
+)
+
+// report is what is retained on $SYS/bridge/0/state and losses.
+type report struct {
+	Connected   bool
+	Messages    int // of losses: lost, of state: waiting
+	Bytes       int64
+	Error       string
+	Causes      map[string]int
+	Topics      map[string]int
+	OtherTopics int `json:"other_topics"`
+	First, Last time.Time
+}
+
+// tells waits until what is retained on a topic is as wanted.
+func (s *site) tells(sentence, topic string, wanted func(report) bool) (r report) {
+	s.t.Helper()
+	watcher := s.device("watcher of " + topic)
+	defer watcher.leave()
+	watcher.subscribe(0, "$SYS/bridge/0/"+topic)
+	for deadline := time.After(patience); ; {
+		select {
+		case p := <-watcher.came:
+			r = report{}
+			if err := json.Unmarshal([]byte(p.Payload), &r); err != nil {
+				s.t.Fatalf("%s: %v: %s", sentence, err, p.Payload)
+			}
+			if wanted(r) {
+				return r
+			}
+		case <-deadline:
+			s.t.Fatalf("%s: %s tells %+v", sentence, topic, r)
+		}
+	}
+}
+
+// What may wait has a bound, and what is dropped is told.
+func TestBacklogIsBounded(t *testing.T) {
+	at(t, all, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, in("UP=@bound/# 1", up.name), "QUEUE_MAX_MESSAGES=10", "QUEUE_POLICY=drop-oldest")
+		center, device := s.center("center"), s.device("device")
+		center.subscribe(1, in("@bound/#", up.name))
+		s.tells("there is a connection", "state", func(r report) bool { return r.Connected && r.Error == "" })
+		began := time.Now()
+		s.line.Cut()
+		s.tells("there is none", "state", func(r report) bool { return !r.Connected && r.Error != "" })
+		for i := range 30 {
+			device.publish(wire.Publish{Topic: in(fmt.Sprint("@bound/", i%5), up.name), Payload: fmt.Sprint(i), QoS: 1})
+		}
+		device.publish(wire.Publish{Topic: in("@bound/zero", up.name), Payload: "zero"})
+		r := s.tells("all that is lost", "losses", func(r report) bool { return r.Messages == 21 })
+		if r.Causes["queue_full"] != 20 || r.Causes["qos0_away"] != 1 || r.OtherTopics != 0 || r.First.Before(began) || r.Last.After(time.Now()) {
+			t.Errorf("losses: %+v", r)
+		}
+		for i := range 5 {
+			if n := r.Topics[in(fmt.Sprint("@bound/", i), up.name)]; n != 4 {
+				t.Errorf("losses of topic %d: %d, want 4", i, n)
+			}
+		}
+		s.line.Heal()
+		for i := 20; i < 30; i++ {
+			center.want("the newest arrive, in order", in(fmt.Sprint("@bound/", i%5), up.name), fmt.Sprint(i))
+		}
+		center.wantNothing("and no other")
+		s.tells("nothing waits any more", "state", func(r report) bool { return r.Connected && r.Messages == 0 })
+	})
+}
+
+func TestBacklogRefusesOrAges(t *testing.T) {
+	at(t, []*upstream{mosquitto}, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, "UP=refuse/# 1", "QUEUE_MAX_MESSAGES=3", "QUEUE_MAX_AGE=3s", "QUEUE_POLICY=reject")
+		center, device := s.center("center"), s.device("device")
+		center.subscribe(1, "refuse/#")
+		s.line.Cut()
+		s.tells("there is no connection", "state", func(r report) bool { return !r.Connected })
+		offer := func(topic string) byte {
+			device.id++
+			device.send(wire.Publish{Topic: topic, Payload: "x", QoS: 1, ID: device.id}.Bytes(wire.V5))
+			return device.ack(wire.PUBACK).Code()
+		}
+		for range 3 {
+			if code := offer("refuse/1"); code >= 0x80 {
+				t.Errorf("refused with %#x while there is room", code)
+			}
+		}
+		if code := offer("refuse/1"); code != 0x97 {
+			t.Errorf("answered with %#x, want 0x97", code)
+		}
+		if code := offer("other/1"); code >= 0x80 {
+			t.Errorf("what the bridge does not want is refused with %#x", code)
+		}
+		r := s.tells("three are too old", "losses", func(r report) bool { return r.Messages == 3 })
+		if r.Causes["too_old"] != 3 || r.Topics["refuse/1"] != 3 {
+			t.Errorf("losses: %+v", r)
+		}
+		if code := offer("refuse/2"); code >= 0x80 {
+			t.Errorf("refused with %#x although there is room again", code)
+		}
+		s.line.Heal()
+		center.want("what is not too old", "refuse/2", "x")
+		center.wantNothing("and no other")
+	})
+}
+
+// However much comes while the upstream is away, memory and disk have their bounds.
+func TestOutageTakesBoundedMemory(t *testing.T) {
+	at(t, []*upstream{mosquitto}, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, "UP=flood/# 1", "QUEUE_MAX_BYTES=4MiB", "QUEUE_POLICY=drop-oldest")
+		device := s.device("device")
+		s.line.Cut()
+		s.tells("there is no connection", "state", func(r report) bool { return !r.Connected })
+		const n, window = 64 << 10, 256
+		payload := strings.Repeat("x", 1000)
+		flood := func(from, to int) {
+			under := 0
+			for i := from; i < to || under > 0; {
+				for ; i < to && under < window; i++ {
+					device.send(wire.Publish{Topic: "flood/1", Payload: payload, QoS: 1, ID: uint16(i%65535 + 1)}.Bytes(wire.V5))
+					under++
+				}
+				device.accepted(device.ack(wire.PUBACK))
+				under--
+			}
+		}
+		flood(0, n/8) // twice what may wait
+		before := rss(t, s.PID())
+		flood(n/8, n)
+		after := rss(t, s.PID())
+		t.Logf("resident: %d KiB with the queue full, %d KiB after %d MB more", before, after, n/8*7/1000)
+		if after > before+24<<10 {
+			t.Errorf("memory grows with the outage: %d KiB, then %d KiB", before, after)
+		}
+		r := s.tells("what waits", "state", func(r report) bool { return r.Messages > 3000 })
+		if r.Bytes > 4<<20 {
+			t.Errorf("%d bytes wait, more than 4 MiB", r.Bytes)
+		}
+		s.tells("what is lost", "losses", func(l report) bool { return l.Messages == n-r.Messages })
+	})
+}
+
+// rss is the resident memory of a process, in KiB.
+func rss(t *testing.T, pid int) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(status), "VmRSS:")
+	fmt.Sscan(line, &kib)
+	return kib
+}

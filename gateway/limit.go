@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"maps"
+	"time"
+
+	"sluice/codec"
+)
+
+// Limits bound what may wait for a provisioned session, in place of what Config says.
+type Limits struct {
+	MaxBytes    int64         // 0: Config.QueueMaxBytes
+	MaxMessages int           // 0: any number
+	MaxAge      time.Duration // 0: any; else what has waited so long when it could be sent, or sooner, is dropped
+	Policy      Policy        // at MaxBytes and MaxMessages, and at store.Config.MaxBytes
+
+	// Lost is called when Losses has more to tell, with the server's lock held: it
+	// may not wait, nor call the server. nil: nobody wants to know.
+	Lost func()
+}
+
+// Losses are the messages that a limited session should have got and did not, since
+// the program started.
+type Losses struct {
+	Messages    uint64            `json:"messages"`
+	Causes      map[string]uint64 `json:"causes"`
+	First       time.Time         `json:"first"` // by the machine's clock
+	Last        time.Time         `json:"last"`
+	Topics      map[string]uint64 `json:"topics"`       // the first 32 there were, how many of each
+	OtherTopics uint64            `json:"other_topics"` // messages of others, or of topics longer than 256 bytes
+}
+
+// Causes of losses that the gateway itself notes.
+const (
+	lossFull     = "queue_full" // by the policies drop-oldest and drop-newest
+	lossOld      = "too_old"    // waited for longer than Limits.MaxAge
+	lossExpired  = "expired"    // by its Message Expiry Interval
+	lossAway     = "qos0_away"
+	lossSlow     = "slow_reader"
+	lossTooLarge = "too_large"
+	lossDamaged  = "damaged"
+)
+
+const (
+	maxLossTopics = 32
+	maxLossTopic  = 256 // bytes
+)
+
+// limit is what hangs on a session with Limits.
+type limit struct {
+	Limits
+	to     *session
+	timer  timer // for the oldest to be too old
+	losses Losses
+}
+
+// Limit bounds what may wait for the session of a client that was provisioned. What
+// waits already stays.
+func (s *Server) Limit(clientID string, l Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	to := s.sessions[clientID]
+	if to == nil {
+		return
+	}
+	to.limit = &limit{Limits: l, to: to, losses: Losses{Causes: map[string]uint64{}, Topics: map[string]uint64{}}}
+	if l.Policy == Reject {
+		s.rejecting++
+	}
+	to.limit.expire()
+}
+
+// policy is what happens when the session's queue is full.
+func (to *session) policy() Policy {
+	if to.limit != nil {
+		return to.limit.Policy
+	}
+	return to.srv.cfg.QueuePolicy
+}
+
+// rejects says whether a message is refused now for which the session has no room.
+func (to *session) rejects() bool { return to.policy() == Reject || to.srv.failing != nil }
+
+// maxBytes is what may wait for the session.
+func (to *session) maxBytes() int64 {
+	if to.limit != nil && to.limit.MaxBytes != 0 {
+		return to.limit.MaxBytes
+	}
+	return to.srv.cfg.QueueMaxBytes
+}
+
+// tooMany says whether one message more may not wait, whatever its size.
+func (to *session) tooMany() bool {
+	return to.limit != nil && to.limit.MaxMessages != 0 && to.queue.Len() >= to.limit.MaxMessages
+}
+
+// deadline is the time that the record of a message is to have: when it expires, or
+// for one that does not, when it is too old. One that expires then tells its age by what
+// is left of its expiry now.
+func (to *session) deadline(out *codec.Publish, expires time.Duration) time.Duration {
+	l, now := to.limit, to.srv.now
+	switch {
+	case l == nil || l.MaxAge == 0:
+	case !out.HasMessageExpiry:
+		return now + l.MaxAge
+	default:
+		out.MessageExpiry = uint32(max(expires-now, 0) / time.Second)
+	}
+	return expires
+}
+
+// tooOldAt is when a waiting message is too old, 0 if never.
+func (l *limit) tooOldAt(m *waiting) time.Duration {
+	switch {
+	case l == nil || l.MaxAge == 0 || m.expires == 0:
+		return 0
+	case m.HasMessageExpiry:
+		return m.expires - time.Duration(m.MessageExpiry)*time.Second + l.MaxAge
+	}
+	return m.expires
+}
+
+// watch sets the timer for the oldest message, unless it is set.
+func (l *limit) watch() {
+	if l != nil && l.MaxAge != 0 && l.timer.index == 0 {
+		l.expire()
+	}
+}
+
+// expire drops what is too old and not in flight, and sets the timer for the next.
+func (l *limit) expire() {
+	to := l.to
+	s := to.srv
+	if to.ended || l.MaxAge == 0 {
+		return
+	}
+	for seq, ok := to.oldest(); ok; seq, ok = to.oldest() {
+		rec, _ := to.queue.Record(seq)
+		m, err := s.decodeRecord(rec)
+		at := l.tooOldAt(&m)
+		if err == nil && (at == 0 || at > s.now) {
+			if at != 0 {
+				l.timer.owner = l
+				s.setTimer(&l.timer, at)
+			}
+			return
+		}
+		s.drop(&s.stats.Dropped.TooOld)
+		to.lost(lossOld, m.Topic)
+		to.discard(seq)
+	}
+}
+
+// lost notes a message that the session does not get.
+func (to *session) lost(cause string, topic []byte) {
+	l := to.limit
+	if l == nil {
+		return
+	}
+	now := time.Now()
+	if l.losses.Messages == 0 {
+		l.losses.First = now
+	}
+	l.losses.Last = now
+	l.losses.Messages++
+	l.losses.Causes[cause]++
+	switch n, known := l.losses.Topics[string(topic)]; {
+	case known:
+		l.losses.Topics[string(topic)] = n + 1
+	case len(topic) > 0 && len(topic) <= maxLossTopic && len(l.losses.Topics) < maxLossTopics:
+		l.losses.Topics[string(topic)] = 1
+	default:
+		l.losses.OtherTopics++
+	}
+	if l.Lost != nil {
+		l.Lost()
+	}
+}
+
+// lostRecord notes a waiting message that the session does not get.
+func (to *session) lostRecord(cause string, seq uint64) {
+	if to.limit == nil {
+		return
+	}
+	rec, _ := to.queue.Record(seq)
+	m, err := to.srv.decodeRecord(rec)
+	if err != nil {
+		m.Topic = nil
+	}
+	to.lost(cause, m.Topic)
+}
+
+// Lost notes a message that the client of a limited session took and can not use, for
+// a cause of few.
+func (s *Server) Lost(clientID, cause string, topic []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to := s.sessions[clientID]; to != nil {
+		to.lost(cause, topic)
+	}
+}
+
+// Losses tells what a limited session did not get, and whether there is such a session.
+func (s *Server) Losses(clientID string) (l Losses, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := s.sessions[clientID]
+	if to == nil || to.limit == nil {
+		return l, false
+	}
+	l = to.limit.losses
+	l.Causes, l.Topics = maps.Clone(l.Causes), maps.Clone(l.Topics)
+	return l, true
+}
+
+// Waiting tells how many messages wait for a client, and their bytes.
+func (s *Server) Waiting(clientID string) (messages int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to := s.sessions[clientID]; to != nil {
+		messages, bytes = to.queue.Len(), to.queue.Bytes()
+	}
+	return messages, bytes
+}

@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/codec"
+)
+
+// limited makes the session of a bridge that is away and wants all of a/#.
+func (at *site) limited(l Limits) {
+	at.srv.Provision("$bridge/up", []codec.Subscription{{Filter: []byte("a/#"), QoS: 2}})
+	at.srv.Limit("$bridge/up", l)
+}
+
+// arrived is what comes to the bridge, each acknowledged.
+func (p *peer) arrived() (payloads string) {
+	for {
+		switch q := p.next().(type) {
+		case *codec.Publish:
+			payloads += string(q.Payload)
+			p.send(&codec.Puback{ID: max(q.ID, 1)})
+		case *codec.Pingresp:
+		default:
+			return payloads
+		}
+	}
+}
+
+func (at *site) wantLosses(sentence string, causes, topics map[string]uint64) {
+	at.t.Helper()
+	l, ok := at.srv.Losses("$bridge/up")
+	var n, m uint64
+	for _, count := range causes {
+		n += count
+	}
+	for _, count := range topics {
+		m += count
+	}
+	if !ok || l.Messages != n || !maps.Equal(l.Causes, causes) || !maps.Equal(l.Topics, topics) || l.OtherTopics != n-m {
+		at.t.Errorf("%s: %+v, want %v of %v", sentence, l, causes, topics)
+	}
+	if n > 0 && (l.First.IsZero() || l.Last.Before(l.First)) {
+		at.t.Errorf("%s: from %v to %v", sentence, l.First, l.Last)
+	}
+}
+
+func TestLimitsOfASession(t *testing.T) {
+	type counts = map[string]uint64
+	for _, c := range []struct {
+		name           string
+		general        Policy
+		limits         Limits
+		refused        bool
+		waiting        string
+		causes, topics counts
+	}{
+		{"messages, oldest", Reject, Limits{MaxMessages: 3, Policy: DropOldest}, false, "234", counts{lossFull: 2}, counts{"a/0": 1, "a/1": 1}},
+		{"messages, newest", Reject, Limits{MaxMessages: 3, Policy: DropNewest}, false, "012", counts{lossFull: 2}, counts{"a/3": 1, "a/4": 1}},
+		{"messages, reject", DropOldest, Limits{MaxMessages: 3, Policy: Reject}, true, "012", counts{}, counts{}},
+		{"bytes, oldest", Reject, Limits{MaxBytes: 130, Policy: DropOldest}, false, "1234", counts{lossFull: 1}, counts{"a/0": 1}},
+		{"bytes, reject", DropNewest, Limits{MaxBytes: 130, Policy: Reject}, true, "0123", counts{}, counts{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onDisk(t, Config{QueuePolicy: c.general}, func(at *site) {
+				told := 0
+				c.limits.Lost = func() { told++ }
+				at.limited(c.limits)
+				device := at.join("device", codec.V5, keep)
+				device.subscribe(2, "b") // which has the general limits
+				pub := at.join("pub", codec.V5)
+				codes := ""
+				for i := range 5 {
+					pub.send(message(fmt.Sprint("a/", i), fmt.Sprint(i), 1, uint16(i+1)))
+					ack, _ := pub.next().(*codec.Puback)
+					if ack != nil && ack.Code == codec.QuotaExceeded {
+						codes += "x"
+					}
+				}
+				if (codes != "") != c.refused {
+					t.Errorf("refused: %q", codes)
+				}
+				at.wantLosses("while it is away", c.causes, c.topics)
+				n := 0
+				for _, count := range c.causes {
+					n += int(count)
+				}
+				if told != n {
+					t.Errorf("told %d times of %d losses", told, n)
+				}
+				if got := at.bridge("$bridge/up").arrived(); got != c.waiting {
+					t.Errorf("%q waited, want %q", got, c.waiting)
+				}
+			})
+		})
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		limits := Limits{MaxAge: time.Minute, Policy: DropOldest}
+		at.limited(limits)
+		pub := at.join("pub", codec.V5)
+		expiring := func(payload string, id uint16, seconds uint32) *codec.Publish {
+			p := message("a/x", payload, 1, id)
+			p.HasMessageExpiry, p.MessageExpiry = true, seconds
+			return p
+		}
+		pub.send(message("a/1", "1", 1, 1), expiring("2", 2, 1000), expiring("3", 3, 10))
+		time.Sleep(30 * time.Second)
+		pub.send(message("a/4", "4", 1, 4), expiring("5", 5, 1000))
+		time.Sleep(29 * time.Second)
+		if n := at.srv.sessions["$bridge/up"].queue.Len(); n != 5 {
+			t.Errorf("%d wait within the minute", n)
+		}
+		time.Sleep(2 * time.Second)
+		at.settle()
+		if n := at.srv.sessions["$bridge/up"].queue.Len(); n != 2 {
+			t.Errorf("%d wait after a minute, want those of the second half", n)
+		}
+		at.wantLosses("after a minute", map[string]uint64{lossOld: 3}, map[string]uint64{"a/1": 1, "a/x": 2})
+		at.restart()
+		at.limited(limits)
+		pub = at.join("pub", codec.V5)
+		pub.send(message("a/6", "6", 1, 6))
+		bridge := at.bridge("$bridge/up")
+		for _, want := range []string{"4", "5", "6"} {
+			p, ok := bridge.next().(*codec.Publish)
+			if !ok { // PINGRESP
+				p, ok = bridge.next().(*codec.Publish)
+			}
+			if !ok || string(p.Payload) != want {
+				t.Fatalf("got %v, want %s", p, want)
+			}
+			if want == "5" && (p.MessageExpiry > 970 || p.MessageExpiry < 960) {
+				t.Errorf("%d s are left of 1000", p.MessageExpiry)
+			}
+			if want != "5" && p.HasMessageExpiry {
+				t.Error("the limit of age shows as an expiry")
+			}
+		}
+		before, _ := at.srv.Losses("$bridge/up") // what was dropped may be found on disk once more
+		time.Sleep(time.Hour)
+		at.settle()
+		if after, _ := at.srv.Losses("$bridge/up"); after.Messages != before.Messages {
+			t.Errorf("what is in flight is too old: %+v", after)
+		}
+	})
+}
+
+func TestLossesAreBounded(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.limited(Limits{Policy: DropOldest})
+		pub := at.join("pub", codec.V5)
+		topics := map[string]uint64{}
+		for i := range 100 {
+			topic := fmt.Sprint("a/", i)
+			if i < maxLossTopics {
+				topics[topic] = 1
+			}
+			pub.send(message(topic, "", 0, 0))
+		}
+		pub.send(message("a/"+strings.Repeat("x", maxLossTopic), "", 0, 0), message("a/5", "", 0, 0))
+		topics["a/5"] = 2
+		at.srv.Lost("$bridge/up", "refused", nil)
+		at.srv.Lost("nobody", "refused", nil)
+		at.wantLosses("at QoS 0 while it is away", map[string]uint64{lossAway: 102, "refused": 1}, topics)
+		if _, ok := at.srv.Losses("pub"); ok {
+			t.Error("there are losses of a session without limits")
+		}
+	})
+}
