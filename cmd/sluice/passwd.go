@@ -128,10 +128,13 @@ func replaceFile(path, text string) error {
 	return os.Rename(f.Name(), path)
 }
 
-// keepOwner gives f the owner of the file at path, as far as this user may: the
-// gateway, which may be another, still has to read it.
+// keepOwner gives f the owner of the file at path, or of the directory if it is a new one, as
+// far as this user may: the gateway, which may be another, still has to read it.
 func keepOwner(f *os.File, path string) {
 	info, err := os.Stat(path)
+	if os.IsNotExist(err) {
+		info, err = os.Stat(filepath.Dir(path))
+	}
 	if err != nil {
 		return
 	}
