@@ -63,6 +63,7 @@ func openssl(t *testing.T, l *dtlsListener, args ...string) (output string, echo
 }
 
 func TestDTLSOpenSSL(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	h := newSessions(t)
 	_, l := listenDTLS(t, DTLSConfig{Key: testKey, CCM8: true, Hint: "sluice"}, h)
 	key := hex.EncodeToString([]byte("key of openssl"))
@@ -148,6 +149,7 @@ func (a *authority) issue(name string, ca bool) (tls.Certificate, string) {
 }
 
 func TestDTLSCertificates(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	ca := newAuthority(t)
 	server, _ := ca.issue("gateway", false)
 	client, clientFile := ca.issue("pump7", false)

@@ -454,6 +454,7 @@ func TestDTLSResume(t *testing.T) {
 // A handshake that stops before the client has proved anything leaves nothing
 // that could be resumed.
 func TestDTLSNothingToResume(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	ca := newAuthority(t)
 	server, _ := ca.issue("gateway", false)
 	_, l := listenDTLS(t, DTLSConfig{Key: testKey, Certificates: []tls.Certificate{server}, ClientCAs: ca.pool()}, newSessions(t))
@@ -521,6 +522,7 @@ func TestDTLSNothingToResume(t *testing.T) {
 // Neither what is answered nor when tells a wrong key from an identity that
 // there is not.
 func TestDTLSUnknownIdentity(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	_, l := listenDTLS(t, DTLSConfig{Key: testKey}, newSessions(t))
 	var wg sync.WaitGroup
 	var seen [2]watched

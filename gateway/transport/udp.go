@@ -80,8 +80,10 @@ func (o *outbox) reset() {
 }
 
 // ListenUDP opens a UDP socket at addr, host:port, and hands what comes to h.
-// With no host it is reached by IPv4 and IPv6. It stays open until the
-// Transport closes; StopAccepting means connections only.
+// With no host it is reached by IPv4 and IPv6, and the system chooses the address that it
+// answers from: where a machine has several in one network, name the one that
+// is meant. It stays open until the Transport closes; StopAccepting means
+// connections only.
 func (t *Transport) ListenUDP(addr string, h DatagramHandler) (*UDP, error) {
 	u, err := t.openUDP(addr, h)
 	if err == nil {
