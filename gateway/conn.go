@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"sluice/codec"
@@ -225,8 +227,11 @@ func (c *conn) end(why string) {
 	if c.state == closed {
 		return
 	}
-	was := c.state
-	remote, wire := c.remote()
+	was, tells := c.state, s.tells()
+	var remote, wire string
+	if tells {
+		remote, wire = c.remote()
+	}
 	c.state = closed
 	s.stopTimer(&c.timer)
 	delete(s.conns, c)
@@ -239,14 +244,22 @@ func (c *conn) end(why string) {
 		c.tc.Close()
 	}
 	if was != connected {
-		s.log.Info("connection refused", "remote", remote, "wire", wire, "why", why)
+		if tells {
+			s.log.Info("connection refused", "remote", remote, "wire", wire, "why", why)
+		}
 		return
 	}
 	s.stats.Connected--
 	c.forgetLate()
-	s.log.Info("client gone", "client", c.session.id, "remote", remote, "why", why, "received", c.taken)
+	if tells {
+		s.log.Info("client gone", "client", c.session.id, "remote", remote, "why", why, "received", c.taken)
+	}
 	c.session.detach(c)
 }
+
+// tells says whether the coming and going of clients is logged: the arguments of a line
+// cost as much as a packet does.
+func (s *Server) tells() bool { return s.log.Enabled(context.Background(), slog.LevelInfo) }
 
 // remote says where the client is and how its bytes come, for the log.
 func (c *conn) remote() (addr, wire string) {

@@ -179,9 +179,11 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	} else {
 		c.setKeepAlive(p.KeepAlive, &welcome)
 	}
-	remote, wire := c.remote()
-	s.log.Info("client here", "client", id, "user", c.user, "remote", remote, "wire", wire,
-		"version", c.speaks(), "resumed", present, "waiting", to.queue.Len())
+	if s.tells() {
+		remote, wire := c.remote()
+		s.log.Info("client here", "client", id, "user", c.user, "remote", remote, "wire", wire,
+			"version", c.speaks(), "resumed", present, "waiting", to.queue.Len())
+	}
 	if c.dev != nil {
 		c.dev.connack(codec.Success)
 	} else {
