@@ -85,7 +85,7 @@ func TestCommandLine(t *testing.T) {
 			})
 		}
 	}
-	out, errs, err := sluice(t, "", "sn", "search", "-to", g.udp, "-W", "200ms")
+	out, errs, err := sluice(t, "", "sn", "search", "-to", g.udp, "-W", "1s")
 	if err != nil || out != g.udp+" gateway 1\n" {
 		t.Errorf("sluice sn search: %v, %q, %s", err, out, errs)
 	}

@@ -177,7 +177,7 @@ func will(t *testing.T, g *gateway, start func() *device, prefix string) {
 	d.kill()
 	c.want(prefix + "/will 1 false lost")
 	d = start()
-	d.do("connect", prefix, 1, 1, prefix+"/will", 1, 0, "not lost")
+	d.do("connect", prefix, 1, 60, prefix+"/will", 1, 0, "not lost")
 	d.do("disconnect")
 	d.do("connect", prefix, 1, 60)
 	d.do("register", prefix+"/a")
@@ -188,7 +188,7 @@ func will(t *testing.T, g *gateway, start func() *device, prefix string) {
 func willUpdate(t *testing.T, g *gateway, start func() *device, prefix string) {
 	c := g.startCentre(t, prefix+"/#")
 	d := start()
-	d.do("connect", prefix, 0, 1, prefix+"/will", 0, 0, "old")
+	d.do("connect", prefix, 0, 2, prefix+"/will", 0, 0, "old")
 	d.do("willtopic", prefix+"/new", 2, 1)
 	d.do("willmessage", "new")
 	d.kill()
@@ -205,11 +205,11 @@ func willUpdate(t *testing.T, g *gateway, start func() *device, prefix string) {
 func willDeleted(t *testing.T, g *gateway, start func() *device, prefix string) {
 	c := g.startCentre(t, prefix+"/#")
 	d := start()
-	d.do("connect", prefix, 1, 1, prefix+"/will", 1, 0, "lost")
+	d.do("connect", prefix, 1, 2, prefix+"/will", 1, 0, "lost")
 	d.do("willtopic")
 	d.kill()
 	d = start()
-	d.do("connect", prefix+"other", 1, 1, prefix+"/will", 1, 0, "the other is lost")
+	d.do("connect", prefix+"other", 1, 2, prefix+"/will", 1, 0, "the other is lost")
 	d.kill()
 	c.want(prefix + "/will 1 false the other is lost") // after the first one
 }
@@ -242,14 +242,12 @@ func sleeps(t *testing.T, g *gateway, start func() *device, prefix string) {
 			want = append(want, fmt.Sprintf("message %s %d 0 number %d", topic, i%3, i))
 		}
 		d.do("wake", prefix)
+		if len(d.came) != len(want) {
+			t.Fatalf("round %d: %d of %d came before PINGRESP", round, len(d.came), len(want))
+		}
 		got := make(map[string]int)
 		for range want {
-			select { // all of it is here
-			case line := <-d.came:
-				got[line]++
-			case <-time.After(patience):
-				t.Fatalf("%d of %d came before PINGRESP", len(got), len(want))
-			}
+			got[<-d.came]++
 		}
 		for _, line := range want {
 			if got[line] != 1 {

@@ -62,7 +62,7 @@ func TestDissector(t *testing.T) {
 	d.do("connect", "dissected", 0, 60)
 	d.do("unsubscribe", "name", "down/#")
 	d.do("disconnect")
-	if _, errs, err := sluice(t, "", "sn", "search", "-to", radio.Addr, "-W", "100ms"); err != nil {
+	if _, errs, err := sluice(t, "", "sn", "search", "-to", radio.Addr, "-W", "1s"); err != nil {
 		t.Fatalf("sluice sn search: %v\n%s", err, errs)
 	}
 	capture.check(t, tshark)
