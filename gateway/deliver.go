@@ -294,6 +294,9 @@ func (to *session) pump() {
 			w.skip(to.queue.First())
 			continue
 		}
+		if !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
+			return
+		}
 		if !to.sendRecord(seq, rec) {
 			return
 		}

@@ -14,6 +14,12 @@ type Limits struct {
 	MaxAge      time.Duration // 0: any; else what has waited so long when it could be sent, or sooner, is dropped
 	Policy      Policy        // at MaxBytes and MaxMessages, and at store.Config.MaxBytes
 
+	// What waited while the client was away is sent no faster than so many messages,
+	// and bytes of them, a second; 0: as fast as it takes them. What comes later waits
+	// its turn and then has no bound.
+	DrainMessages int
+	DrainBytes    int64
+
 	// Lost is called when Losses has more to tell, with the server's lock held: it
 	// may not wait, nor call the server. nil: nobody wants to know.
 	Lost func()
@@ -51,6 +57,8 @@ type limit struct {
 	Limits
 	to     *session
 	timer  timer // for the oldest to be too old
+	drain  timer // for the budget to let the next go
+	budget budget
 	losses Losses
 }
 
@@ -64,7 +72,7 @@ func (s *Server) Limit(clientID string, l Limits) {
 	if to == nil {
 		return
 	}
-	to.limit = &limit{Limits: l, to: to, losses: Losses{Causes: map[string]uint64{}, Topics: map[string]uint64{}}}
+	to.limit = &limit{Limits: l, to: to, budget: newBudget(l.DrainMessages, l.DrainBytes), losses: Losses{Causes: map[string]uint64{}, Topics: map[string]uint64{}}}
 	if l.Policy == Reject {
 		s.rejecting++
 	}

@@ -82,6 +82,7 @@ func (to *session) attach(c *conn) {
 	to.expires = 0
 	to.window.past = max(to.window.past, to.window.sent)
 	to.window.sent = to.window.first
+	to.limit.here()
 	s.stats.Connected++
 	to.save()
 }

@@ -281,6 +281,8 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		}
 		c.between("QUEUE_MAX_BYTES", b.QueueMaxBytes, 1<<10, s.StoreMaxBytes)
 		c.between("QUEUE_MAX_MESSAGES", size(b.QueueMaxMessages), 0, 1<<31-1)
+		c.between("DRAIN_MESSAGES", size(b.DrainMessages), 0, 1e9)
+		c.between("DRAIN_BYTES", b.DrainBytes, 0, 1e9)
 		if b.QueueMaxAge > 0 && b.QueueMaxAge < time.Second {
 			c.add("QUEUE_MAX_AGE", "%v is less than 1s", b.QueueMaxAge)
 		}

@@ -177,11 +177,13 @@ func (s *settings) bridges(wires *transport.Transport, srv *gateway.Server, log 
 		all = append(all, r)
 		srv.Provision(r.bridge.ClientID(), r.bridge.Subscriptions(), r.bridge.EndToEnd()...)
 		srv.Limit(r.bridge.ClientID(), gateway.Limits{
-			MaxBytes:    int64(b.QueueMaxBytes),
-			MaxMessages: b.QueueMaxMessages,
-			MaxAge:      b.QueueMaxAge,
-			Policy:      gateway.Policy(*b.QueuePolicy),
-			Lost:        r.wake,
+			MaxBytes:      int64(b.QueueMaxBytes),
+			MaxMessages:   b.QueueMaxMessages,
+			MaxAge:        b.QueueMaxAge,
+			Policy:        gateway.Policy(*b.QueuePolicy),
+			DrainMessages: b.DrainMessages,
+			DrainBytes:    int64(b.DrainBytes),
+			Lost:          r.wake,
 		})
 	}
 	return all, nil

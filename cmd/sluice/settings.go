@@ -118,6 +118,8 @@ type bridgeSettings struct {
 	QueueMaxMessages int           `env:"QUEUE_MAX_MESSAGES" envDefault:"0" about:"How many messages may wait to go up, 0 for any number"`
 	QueueMaxAge      time.Duration `env:"QUEUE_MAX_AGE" envDefault:"0" about:"How long a message may wait to go up before it is dropped, 1s at least, 0 for as long as it takes"`
 	QueuePolicy      *policy       `env:"QUEUE_POLICY" default:"SLUICE_QUEUE_POLICY" about:"What happens when so much waits: reject = refuse the publisher; drop-oldest; drop-newest. What was dropped is told on $SYS/bridge/NAME/losses"`
+	DrainMessages    int           `env:"DRAIN_MESSAGES" envDefault:"0" about:"How many messages a second go up of those that waited while the upstream was away, 0 for as many as the line carries"`
+	DrainBytes       size          `env:"DRAIN_BYTES" envDefault:"0" about:"How many bytes of them a second, 0 for as many as the line carries"`
 	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
 	CA               string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
 	Cert             string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`

@@ -343,12 +343,15 @@ func TestFaults(t *testing.T) {
 			map[string]string{
 				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "a", "SLUICE_STORE_MAX_BYTES": "10MiB", "SLUICE_BRIDGE_0_QUEUE_MAX_BYTES": "11MiB",
 				"SLUICE_BRIDGE_0_QUEUE_MAX_MESSAGES": "-1", "SLUICE_BRIDGE_0_QUEUE_MAX_AGE": "10ms", "SLUICE_BRIDGE_0_QUEUE_POLICY": "drop",
+				"SLUICE_BRIDGE_0_DRAIN_MESSAGES": "-1", "SLUICE_BRIDGE_0_DRAIN_BYTES": "2GiB",
 			},
 			[]string{
 				`SLUICE_BRIDGE_0_QUEUE_POLICY: "drop" is none of reject, drop-oldest, drop-newest`,
 				"SLUICE_BRIDGE_0_QUEUE_MAX_BYTES: 11MiB is more than 10MiB",
 				"SLUICE_BRIDGE_0_QUEUE_MAX_MESSAGES: -1 is less than 0",
 				"SLUICE_BRIDGE_0_QUEUE_MAX_AGE: 10ms is less than 1s",
+				"SLUICE_BRIDGE_0_DRAIN_MESSAGES: -1 is less than 0",
+				"SLUICE_BRIDGE_0_DRAIN_BYTES: 2GiB is more than 1000000000",
 			},
 		},
 		"no way back": {

@@ -113,6 +113,33 @@ func TestBacklogRefusesOrAges(t *testing.T) {
 	})
 }
 
+// What waited goes up by the budget, in order, and then what came later.
+func TestBacklogDrainsByBudget(t *testing.T) {
+	at(t, all, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, in("UP=@drain/# 1", up.name), "DRAIN_MESSAGES=20")
+		center, device := s.center("center"), s.device("device")
+		center.subscribe(1, in("@drain/#", up.name))
+		s.line.Cut()
+		s.tells("there is no connection", "state", func(r report) bool { return !r.Connected })
+		topic := in("@drain/1", up.name)
+		const n = 30
+		for i := range n {
+			device.publish(wire.Publish{Topic: topic, Payload: fmt.Sprint(i), QoS: 1})
+		}
+		s.line.Heal()
+		center.want("in order", topic, "0")
+		began := time.Now()
+		device.publish(wire.Publish{Topic: topic, Payload: "live", QoS: 1})
+		for i := 1; i < n; i++ {
+			center.want("in order", topic, fmt.Sprint(i))
+		}
+		if took := time.Since(began); took < (n-1)*time.Second/20-200*time.Millisecond {
+			t.Errorf("%d messages in %v, at 20 a second", n-1, took)
+		}
+		center.want("then what came later", topic, "live")
+	})
+}
+
 // However much comes while the upstream is away, memory and disk have their bounds.
 func TestOutageTakesBoundedMemory(t *testing.T) {
 	at(t, []*upstream{mosquitto}, func(t *testing.T, up *upstream) {
