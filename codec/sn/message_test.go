@@ -177,6 +177,18 @@ func TestLengths(t *testing.T) {
 	}
 }
 
+func TestSetDup(t *testing.T) {
+	for _, n := range []int{7, 255, 256} { // bytes in short form
+		want := &Publish{QoS: 1, Retain: true, TopicIDType: ShortTopic, TopicID: 5, MessageID: 7, Data: make([]byte, n-7)}
+		b := want.Append(nil)
+		SetDup(b)
+		want.Dup = true
+		if m, err := new(Decoder).Decode(b); err != nil || !reflect.DeepEqual(m, Message(want)) {
+			t.Errorf("%d bytes: %+v, %v", n, m, err)
+		}
+	}
+}
+
 func btoi(v bool) int {
 	if v {
 		return 1
