@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/firmware-tests/rig"
 	"sluice/firmware-tests/wire"
@@ -93,6 +94,7 @@ func TestCirclesEnd(t *testing.T) {
 		if err := b.Start(); err != nil {
 			t.Fatal(err)
 		}
+		a.Set("SLUICE_BRIDGE_0_CLIENT_ID", a.names+"-a") // b has the other at the same server
 		a.Set("SLUICE_BRIDGE_1_URL", "mqtt://"+b.Addr)
 		a.Set("SLUICE_BRIDGE_1_CLIENT_ID", "a")
 		a.Set("SLUICE_BRIDGE_1_UP", rules)
@@ -111,7 +113,7 @@ func TestCirclesEnd(t *testing.T) {
 				select {
 				case <-watcher.came:
 					came = true
-				default:
+				case <-time.After(10 * time.Millisecond):
 				}
 				watcher.ping()
 			}
