@@ -45,6 +45,7 @@ var verbs = []struct {
 	{"bench", (*command).bench},
 	{"config", (*command).config},
 	{"topics", (*command).topics},
+	{"bridge", (*command).bridge},
 	{"passwd", (*command).passwd},
 	{"psk", (*command).psk},
 	{"version", (*command).version},

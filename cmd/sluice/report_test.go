@@ -54,4 +54,19 @@ func TestReport(t *testing.T) {
 	if s.Name != "to/the+cloud" || s.Connected || s.Bytes == 0 || !strings.Contains(s.Error, "refused") {
 		t.Errorf("state: %+v", s)
 	}
+
+	code, stdout, stderr := runCommand(t, environ, "", "bridge")
+	for _, want := range []string{"to/the+cloud: not connected\n", "waiting to go up: 1 messages", "last error: connect to upstream", "lost: 2 messages", "why queue_full: 2", "of plant/1: 2"} {
+		if code != exitOK || !strings.Contains(stdout, want) {
+			t.Errorf("bridge ends with %d and does not say %q: %s%s", code, want, stdout, stderr)
+		}
+	}
+	code, stdout, _ = runCommand(t, environ, "", "bridge", "-json", "to/the+cloud")
+	var list []bridgeReport
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil || code != exitOK || len(list) != 1 || list[0].Messages != 1 || list[0].Losses.Messages != 2 {
+		t.Errorf("bridge -json ends with %d, %v: %s", code, err, stdout)
+	}
+	if code, _, stderr := runCommand(t, environ, "", "bridge", "other"); code != exitFailed || !strings.Contains(stderr, `nothing of a bridge "other"`) {
+		t.Errorf("bridge other ends with %d: %s", code, stderr)
+	}
 }

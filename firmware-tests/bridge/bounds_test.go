@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"sluice/firmware-tests/rig"
 	"sluice/firmware-tests/wire"
 )
 
@@ -67,6 +69,11 @@ func TestBacklogIsBounded(t *testing.T) {
 			if n := r.Topics[in(fmt.Sprint("@bound/", i), up.name)]; n != 4 {
 				t.Errorf("losses of topic %d: %d, want 4", i, n)
 			}
+		}
+		path, _ := rig.Build()
+		out, err := exec.Command(path, "bridge", "-h", s.Addr).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "0: not connected") || !strings.Contains(string(out), "lost: 21 messages") {
+			t.Errorf("sluice bridge: %v\n%s", err, out)
 		}
 		s.line.Heal()
 		for i := 20; i < 30; i++ {

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/codec"
+	"sluice/gateway"
+)
+
+// bridgeReport is what the gateway retains about one bridge.
+type bridgeReport struct {
+	bridgeState
+	Losses *gateway.Losses `json:"losses,omitempty"` // nil: there were none
+}
+
+// bridge prints how the bridges of a running gateway fare.
+func (c *command) bridge(ctx context.Context) error {
+	var to target
+	f := c.flags("bridge")
+	if err := to.flags(f, c.environ); err != nil {
+		return err
+	}
+	asJSON := f.Bool("json", false, "")
+	args, err := c.parse(f, 1)
+	if err != nil {
+		return err
+	}
+	list, err := readReports(ctx, &to)
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 {
+		list = slices.DeleteFunc(list, func(r bridgeReport) bool { return r.Name != args[0] })
+		if len(list) == 0 {
+			return fmt.Errorf("the gateway tells nothing of a bridge %q", args[0])
+		}
+	}
+	if *asJSON {
+		e := json.NewEncoder(c.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(c.stdout, "the gateway has no bridge, or does not let this user read $SYS/bridge/#")
+		return err
+	}
+	for i := range list {
+		if _, err := fmt.Fprint(c.stdout, list[i].text(time.Now())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readReports asks a gateway for what it retains about its bridges.
+func readReports(ctx context.Context, to *target) ([]bridgeReport, error) {
+	client, err := to.connect(ctx, &codec.Connect{CleanStart: true})
+	if err != nil {
+		return nil, err
+	}
+	defer client.disconnect()
+	stop := context.AfterFunc(ctx, client.disconnect)
+	defer stop()
+	p := codec.Subscribe{ID: subscribeID, Subscriptions: []codec.Subscription{{Filter: []byte("$SYS/bridge/#")}}}
+	b := p.Append(nil, client.version)
+	b = (&codec.Pingreq{}).Append(b, client.version) // is answered behind what is retained
+	if err := client.sendBytes(b); err != nil {
+		return nil, err
+	}
+	found := map[string]*bridgeReport{} // by the topic of both
+	for {
+		packet, err := client.receive()
+		if err != nil {
+			return nil, fmt.Errorf("connection lost: %w", err)
+		}
+		switch p := packet.(type) {
+		case *codec.Suback:
+			if len(p.Codes) == 1 && p.Codes[0] >= codec.UnspecifiedError {
+				return nil, refused("to subscribe to $SYS/bridge/#", p.Codes[0], p.ReasonString)
+			}
+		case *codec.Publish:
+			if err := addReport(found, p); err != nil {
+				return nil, err
+			}
+		case *codec.Pingresp:
+			list := []bridgeReport{}
+			for _, r := range found {
+				list = append(list, *r)
+			}
+			slices.SortFunc(list, func(a, b bridgeReport) int { return cmp.Compare(a.Name, b.Name) })
+			return list, nil
+		}
+	}
+}
+
+var errNotReport = errors.New("the server retains something else under $SYS/bridge: is it Sluice?")
+
+// addReport takes a message of a report.
+func addReport(found map[string]*bridgeReport, p *codec.Publish) error {
+	slash := strings.LastIndexByte(string(p.Topic), '/')
+	about, what := string(p.Topic[:slash]), string(p.Topic[slash+1:])
+	r := found[about]
+	if r == nil {
+		r = new(bridgeReport)
+		found[about] = r
+	}
+	var err error
+	switch what {
+	case "state":
+		err = json.Unmarshal(p.Payload, &r.bridgeState)
+	case "losses":
+		err = json.Unmarshal(p.Payload, &r.Losses)
+	}
+	if err != nil {
+		return errNotReport
+	}
+	return nil
+}
+
+// text is a report for people.
+func (r *bridgeReport) text(now time.Time) string {
+	var b strings.Builder
+	state := "not connected"
+	if r.Connected {
+		state = "connected to " + r.Server + ", MQTT " + r.Version
+	}
+	if !r.Since.IsZero() {
+		state += ", for " + now.Sub(r.Since).Round(time.Second).String()
+	}
+	fmt.Fprintf(&b, "%s: %s\n", r.Name, state)
+	fmt.Fprintf(&b, "  waiting to go up: %d messages, %v bytes\n", r.Messages, r.Bytes)
+	if r.Error != "" {
+		fmt.Fprintf(&b, "  last error: %s\n", r.Error)
+	}
+	if l := r.Losses; l != nil {
+		fmt.Fprintf(&b, "  lost: %d messages, from %s to %s\n", l.Messages, l.First.Format(time.RFC3339), l.Last.Format(time.RFC3339))
+		for _, counts := range []struct {
+			title string
+			of    map[string]uint64
+		}{{"why", l.Causes}, {"of", l.Topics}} {
+			for _, name := range byCount(counts.of) {
+				fmt.Fprintf(&b, "    %s %s: %d\n", counts.title, name, counts.of[name])
+			}
+		}
+		if l.OtherTopics > 0 {
+			fmt.Fprintf(&b, "    of other topics: %d\n", l.OtherTopics)
+		}
+	}
+	return b.String()
+}
+
+// byCount sorts names, those with the highest counts first.
+func byCount(counts map[string]uint64) (names []string) {
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	return names
+}
