@@ -40,7 +40,11 @@ func newDTLSPipe(u *UDP, peer netip.AddrPort) *dtlsPipe {
 func (p *dtlsPipe) put(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.in) >= maxPiped || len(b) > maxDTLSDatagram {
+	if p.closed {
+		return
+	}
+	if len(p.in) >= maxPiped || len(b) > maxDTLSDatagram {
+		p.u.drop()
 		return
 	}
 	in := newBuffer(len(b))

@@ -67,7 +67,7 @@ func (s *dtlsSession) Send(b []byte, _ netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || len(b) > maxDTLSPayload || s.out != nil && s.out.size()+len(b)+datagramCost > maxSessionOutbox {
-		s.l.u.dropped.Add(1)
+		s.l.u.drop()
 		return
 	}
 	if s.out == nil {
@@ -123,7 +123,7 @@ func (s *dtlsSession) write() {
 
 func (s *dtlsSession) writeRecord(b []byte) {
 	if s.max > 0 && s.records >= s.max {
-		s.l.u.dropped.Add(1)
+		s.l.u.drop()
 		return
 	}
 	s.records++

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -37,6 +38,10 @@ type UDP struct {
 	wake chan struct{} // for the writing goroutine; holds one
 
 	dropped atomic.Uint64
+
+	// Owned by the writing goroutine.
+	told   uint64 // of dropped
+	toldAt time.Time
 
 	// Owned by who has set sending.
 	sent   outbox // being sent
@@ -155,8 +160,26 @@ func (u *UDP) close() {
 // Addr is where the socket listens.
 func (u *UDP) Addr() netip.AddrPort { return u.addr }
 
-// Dropped counts the datagrams that Send or the system did not take.
+// Dropped counts the datagrams that Send or the system did not take, and those
+// that DTLS sessions were too slow for.
 func (u *UDP) Dropped() uint64 { return u.dropped.Load() }
+
+// drop counts a datagram. The writing goroutine tells the log, as whoever drops may hold
+// the handler's locks.
+func (u *UDP) drop() {
+	u.dropped.Add(1)
+	u.rouse()
+}
+
+// tell logs what was dropped since it last did, not more than once a second.
+func (u *UDP) tell() {
+	n, now := u.dropped.Load(), time.Now()
+	if n == u.told || now.Sub(u.toldAt) < time.Second {
+		return
+	}
+	u.t.log.Warn("datagrams dropped", "listener", u.addr, "count", n-u.told)
+	u.told, u.toldAt = n, now
+}
 
 func (u *UDP) Wire() string   { return "udp" }
 func (u *UDP) Peer() Identity { return Identity{} }
@@ -171,7 +194,7 @@ func (u *UDP) Send(b []byte, to netip.AddrPort) {
 	u.mu.Lock()
 	if u.closed || len(b) > MaxDatagram || u.out.size()+len(b)+datagramCost > maxOutbox {
 		u.mu.Unlock()
-		u.dropped.Add(1)
+		u.drop()
 		return
 	}
 	u.out.add(b, to)
@@ -241,6 +264,7 @@ func (u *UDP) finish(done bool) {
 // write is the writing goroutine. It closes the socket at the end.
 func (u *UDP) write() {
 	for range u.wake {
+		u.tell()
 		u.mu.Lock()
 		for !u.reading && (u.blocked || !u.sending && u.swap()) {
 			u.blocked = false

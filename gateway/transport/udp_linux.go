@@ -185,7 +185,7 @@ func (w *datagramWriter) send(fd uintptr) bool {
 		case unix.EAGAIN:
 			return false
 		default: // no way to the first of them
-			w.u.dropped.Add(1)
+			w.u.drop()
 			w.next++
 		}
 	}
@@ -311,7 +311,7 @@ func (u *UDP) sendGroup(b []byte, to netip.AddrPort) bool {
 			oob = unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: uint32(index)})
 		}
 		if _, _, err := u.conn.WriteMsgUDPAddrPort(b, oob, to); err != nil {
-			u.dropped.Add(1)
+			u.drop()
 		}
 	}
 	return joined != nil

@@ -37,7 +37,7 @@ func (*datagramWriter) writeNow(u *UDP) bool {
 	start := 0
 	for _, l := range u.sent.letters {
 		if _, err := u.conn.WriteToUDPAddrPort(u.sent.b[start:l.end], l.to); err != nil {
-			u.dropped.Add(1)
+			u.drop()
 		}
 		start = l.end
 	}

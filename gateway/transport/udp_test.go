@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -165,7 +167,12 @@ func TestUDPNoWay(t *testing.T) {
 
 // What waits is bounded, and what is over the bound counted.
 func TestUDPOutboxIsBounded(t *testing.T) {
-	_, u := listenUDP(t, "127.0.0.1:0", echoDatagrams{})
+	log := new(strings.Builder)
+	tr := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))}, nil)
+	u, err := tr.ListenUDP("127.0.0.1:0", echoDatagrams{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := dialUDP(t, u.Addr())
 	to := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	u.mu.Lock()
@@ -191,6 +198,12 @@ func TestUDPOutboxIsBounded(t *testing.T) {
 	}
 	u.Send([]byte("after"), to)
 	wantDatagram(t, "after the flood", c, []byte("after"))
+	if err := tr.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(log.String(), `msg="datagrams dropped" listener=`+u.Addr().String()+" count=") {
+		t.Errorf("the log says %q", log)
+	}
 }
 
 // StopAccepting leaves the socket; what was sent before Close leaves before the
