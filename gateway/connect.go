@@ -267,6 +267,9 @@ func (c *conn) welcome(p *codec.Connect, id string, expiry uint32, proof []byte)
 	if p.RequestResponseInfo && !c.tooLarge(256+2*len(id)) {
 		a.ResponseInfo = []byte("response/" + id)
 	}
+	if !c.trusted && !c.tooLarge(1024) {
+		a.User = s.cfg.Batches.offer()
+	}
 	if c.enhanced {
 		a.AuthMethod, a.AuthData = []byte(access.Method), proof // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
 	}

@@ -49,14 +49,22 @@ func (c *conn) publish(p *codec.Publish) {
 		}
 		c.unacked++
 	}
-	code, known := s.admit(c, p)
+	code, known := s.admit(c, &p.Message)
 	if code >= codec.UnspecifiedError {
 		c.denied(p, code)
 		return
 	}
 	pub := publication{origin: c, known: known, live: true, admitted: p.QoS > 0}
-	pub.Message = p.Message // in the literal it would be copied twice
-	s.forward(&pub)
+	if s.isBatch(p) {
+		if code := s.forwardBatch(c, p, &pub); code >= codec.UnspecifiedError {
+			pub.ticket.leave()
+			c.denied(p, code)
+			return
+		}
+	} else {
+		pub.Message = p.Message // in the literal it would be copied twice
+		s.forward(&pub)
+	}
 	if p.QoS > 0 {
 		c.accept(p, &pub)
 	}
@@ -99,7 +107,7 @@ func (s *Server) Publish(m codec.Message) {
 
 // admit says whether a message may come in: Success or why not; and who wants it, if
 // that had to be known.
-func (s *Server) admit(c *conn, p *codec.Publish) (code codec.ReasonCode, known *route) {
+func (s *Server) admit(c *conn, p *codec.Message) (code codec.ReasonCode, known *route) {
 	if len(p.Topic) > maxName {
 		return codec.TopicNameInvalid, nil
 	}
@@ -111,7 +119,7 @@ func (s *Server) admit(c *conn, p *codec.Publish) (code codec.ReasonCode, known 
 		return codec.Success, nil
 	}
 	known = s.recipients(p.Topic)
-	if s.full(c, &p.Message, known) {
+	if s.full(c, p, known) {
 		s.drop(&s.stats.Dropped.Rejected)
 		return codec.QuotaExceeded, nil
 	}

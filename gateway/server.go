@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/codec/batch"
 	"sluice/codec/sn"
 	"sluice/gateway/access"
 	"sluice/gateway/topic"
@@ -38,6 +39,7 @@ type Config struct {
 	MaxKeepAlive     time.Duration // 0: the client's choice; else MQTT 5 clients are told this at most
 	MaxSessionExpiry time.Duration // 0: the client's choice, up to never
 	ConnectTimeout   time.Duration // 10 s; from accept to CONNECT
+	Batches          Batches
 	SN               SN
 
 	Log *slog.Logger // nil: discards
@@ -55,9 +57,10 @@ type Server struct {
 
 	mu sync.Mutex // guards all below, and all of conn and session
 
-	now        time.Duration // the gateway's time at the call being served
-	dec        codec.Decoder // of what devices send
-	records    codec.Decoder // of what waits in queues
+	now        time.Duration   // the gateway's time at the call being served
+	dec        codec.Decoder   // of what devices send
+	records    codec.Decoder   // of what waits in queues
+	unpacker   *batch.Unpacker // nil: no batch has come
 	sessions   map[string]*session
 	conns      map[*conn]struct{}
 	subs       topic.Tree[*subscription]

@@ -44,6 +44,7 @@ type Dropped struct {
 	NotAuthorized uint64
 	SessionEnded  uint64 // waited for a session that expired or was replaced
 	Damaged       uint64 // unreadable after a fault of the disk
+	Unreadable    uint64 // batches that could not be unpacked
 }
 
 // Reasons counts the connections that the gateway ended, by the reason code that it
@@ -107,7 +108,7 @@ func (d Dropped) LogValue() slog.Value {
 	}{
 		{"qos0_away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
 		{"expired", d.Expired}, {"too_old", d.TooOld}, {"too_large", d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
-		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged},
+		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged}, {"unreadable", d.Unreadable},
 	} {
 		if r.count > 0 {
 			attrs = append(attrs, slog.Uint64(r.name, r.count))

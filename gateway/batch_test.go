@@ -1,0 +1,162 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/codec"
+	"sluice/codec/batch"
+)
+
+// batchOf is a PUBLISH that brings messages.
+func batchOf(qos byte, id uint16, messages ...*codec.Publish) *codec.Publish {
+	var b []byte
+	for _, m := range messages {
+		b = batch.Append(b, &m.Message)
+	}
+	p := message("site7/batch", string(batch.NewPacker(nil).Pack(nil, b)), qos, id)
+	p.ContentType = []byte(batch.ContentType)
+	return p
+}
+
+var unpacking = Config{Batches: Batches{Unpack: true}}
+
+func TestBatchIsTakenApart(t *testing.T) {
+	inBubble(t, unpacking, func(at *site) {
+		sub, pub := at.join("sub", codec.V5), at.join("pub", codec.V5)
+		sub.subscribe(2, "site7/#")
+		expiring := message("site7/b", "2", 1, 0)
+		expiring.HasMessageExpiry, expiring.MessageExpiry = true, 60
+		pub.send(batchOf(1, 9, message("site7/a", "1", 1, 0), expiring, message("site7/a", "3", 0, 0), message("site7/c", "4", 2, 0)))
+		expiring.ID = 3
+		sub.want("each message comes by itself, in order, at QoS 1 at most",
+			message("site7/a", "1", 1, 2), expiring, message("site7/a", "3", 0, 0), message("site7/c", "4", 1, 4))
+		sub.wantIdle("and no batch")
+		pub.want("there is one acknowledgement", &codec.Puback{ID: 9})
+
+		pub.send(batchOf(0, 0, message("site7/a", "5", 1, 0)))
+		sub.want("no message is above the batch's QoS", message("site7/a", "5", 0, 0))
+		pub.send(batchOf(1, 10, message("elsewhere", "6", 1, 0)))
+		pub.want("nobody wants any", &codec.Puback{ID: 10, Code: codec.NoMatchingSubscribers})
+		if n := at.srv.Stats().MessagesIn; n != 6 {
+			t.Errorf("%d messages are counted, want 6", n)
+		}
+	})
+}
+
+func TestBatchesAreOffered(t *testing.T) {
+	d, err := batch.NewDictionary([]byte("messages as they usually are"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		batches Batches
+		want    bool
+	}{{Batches{}, false}, {Batches{Unpack: true, Dictionaries: []*batch.Dictionary{d}}, true}} {
+		inBubble(t, Config{Batches: c.batches}, func(at *site) {
+			p := at.dial("p", codec.V5)
+			p.send(&codec.Connect{Version: codec.V5, CleanStart: true, ClientID: []byte("p")})
+			ack := p.next().(*codec.Connack)
+			if batches, dictionary := batch.Understood(ack.User, d); batches != c.want || dictionary != c.want {
+				t.Errorf("CONNACK offers %s", ack.User)
+			}
+		})
+	}
+}
+
+// Where batches are not unpacked they are messages like others.
+func TestBatchIsCarried(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		sub, pub := at.join("sub", codec.V5), at.join("pub", codec.V5)
+		sub.subscribe(1, "#")
+		pub.send(batchOf(1, 1, message("a", "1", 1, 0)))
+		sub.want("it comes as it is", batchOf(1, 2, message("a", "1", 1, 0)))
+	})
+}
+
+// The acknowledgement waits for all messages to be on disk.
+func TestBatchIsKept(t *testing.T) {
+	onDisk(t, unpacking, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(1, "a/#")
+		sub.cut()
+		pub := at.join("pub", codec.V5)
+		at.disk <- struct{}{}
+		pub.send(batchOf(1, 1, message("a/1", "1", 1, 0), message("b", "2", 1, 0), message("a/2", "3", 1, 0)))
+		pub.wantIdle("they are not on disk yet")
+		<-at.disk
+		at.settle()
+		pub.want("now they are", &codec.Puback{ID: 1})
+		pub.cut()
+		at.restart()
+		sub = at.join("sub", codec.V5, keep)
+		sub.want("they have waited", message("a/1", "1", 1, 2), message("a/2", "3", 1, 3))
+	})
+}
+
+// A batch gives nobody more rights than single messages have.
+func TestBatchAndAccess(t *testing.T) {
+	inBubble(t, Config{Access: accounts(t, "ali", "  write site7/#", "  read #"), Batches: unpacking.Batches}, func(at *site) {
+		sub, pub := at.join("sub", codec.V5, as("ali", "sesame")), at.join("pub", codec.V5, as("ali", "sesame"))
+		sub.subscribe(1, "#")
+		pub.send(batchOf(1, 1, message("site8/a", "1", 1, 0), message("site7/a", "2", 1, 0), message("$SYS/a", "3", 1, 0)))
+		sub.want("only what may be published comes", message("site7/a", "2", 1, 2))
+		sub.wantIdle("the rest is dropped")
+		pub.want("and that is the end of it", &codec.Puback{ID: 1})
+		elsewhere := batchOf(1, 2, message("site7/a", "4", 1, 0))
+		elsewhere.Topic = []byte("site8/batch")
+		pub.send(elsewhere)
+		pub.want("the batch itself may not be published there", &codec.Puback{ID: 2, Code: codec.NotAuthorized, ReasonString: []byte(codec.NotAuthorized.String())})
+
+		bridge := at.inside("$bridge/cloud")
+		bridge.send(&codec.Connect{Version: codec.V5, ClientID: []byte("$bridge/cloud")})
+		bridge.next()
+		bridge.send(batchOf(1, 1, message("$SYS/a", "5", 1, 0), message("site8/a", "6", 1, 0)))
+		sub.want("a bridge's batch is from outside as well", message("site8/a", "6", 1, 3))
+		if n := at.srv.Stats().Dropped.NotAuthorized; n != 4 {
+			t.Errorf("%d messages counted as not authorized, want 4", n)
+		}
+	})
+}
+
+func TestBadBatchIsRefused(t *testing.T) {
+	inBubble(t, unpacking, func(at *site) {
+		sub, pub := at.join("sub", codec.V5), at.join("pub", codec.V5)
+		sub.subscribe(1, "#")
+		for i := range 3 {
+			bad := batchOf(byte(i), uint16(i), message("a", "1", 1, 0), message("b", "2", 1, 0))
+			bad.Payload = bad.Payload[:len(bad.Payload)-1]
+			pub.send(bad)
+		}
+		reason := []byte(codec.PayloadFormatInvalid.String())
+		pub.want("each is refused", &codec.Puback{ID: 1, Code: codec.PayloadFormatInvalid, ReasonString: reason},
+			&codec.Pubrec{ID: 2, Code: codec.PayloadFormatInvalid, ReasonString: reason})
+		sub.wantIdle("nothing of it comes")
+		pub.send(batchOf(1, 3, message("a", "3", 1, 0)))
+		sub.want("the next is taken", message("a", "3", 1, 2))
+		if n := at.srv.Stats().Dropped.Unreadable; n != 3 {
+			t.Errorf("%d batches counted, want 3", n)
+		}
+	})
+}
+
+// What does not fit is refused as a whole, to come again.
+func TestBatchWithoutRoom(t *testing.T) {
+	onDisk(t, Config{Batches: unpacking.Batches, QueueMaxBytes: 2000}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(1, "a/#")
+		sub.cut()
+		pub := at.join("pub", codec.V5)
+		var many []*codec.Publish
+		for i := range 100 {
+			many = append(many, message(fmt.Sprint("a/", i), "0123456789", 1, 0))
+		}
+		pub.send(batchOf(1, 1, many...))
+		full, ok := pub.next().(*codec.Puback)
+		if !ok || full.Code != codec.QuotaExceeded {
+			t.Errorf("it is answered by %s", show(full))
+		}
+		pub.send(batchOf(1, 2, message("b", "1", 1, 0)))
+		pub.want("others are taken", &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers})
+	})
+}
