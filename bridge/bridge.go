@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/codec/batch"
 )
 
 // Config says which upstream to bridge to and what. New copies it.
@@ -47,6 +48,9 @@ type Config struct {
 	MaxUpSize uint32        // of packets up, in bytes
 	MaxTopic  int           // length of topics up, in bytes
 	MaxLevels int           // levels of topics up: one more than slashes
+
+	BatchDictionary *batch.Dictionary // to pack batches with, where the upstream has it too; nil: none
+	BatchUnasked    bool              // the rules' batches go also to an upstream that does not say that it takes them
 
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
 	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
@@ -98,6 +102,8 @@ type Bridge struct {
 	hops       int                      // how often it may be sent on again
 	failbacks  int                      // how many times longer to wait for a look at earlier servers; 0: no longer
 	backoff    backoff
+	packers    [2]*batch.Packer       // without and with BatchDictionary; nil: not used yet
+	unbatched  time.Time              // until then nothing goes up in batches
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
 

@@ -6,6 +6,7 @@ import "sync/atomic"
 type Counters struct {
 	Connects int64 // connections made, both sides
 	Up, Down int64 // messages handed on, resent ones included
+	Batches  int64 // publishes in which several went up
 
 	Lowered    int64 // went up at a lower QoS than they have: the upstream's Maximum QoS
 	Unretained int64 // went up without their RETAIN: the upstream has no retained messages
@@ -20,7 +21,7 @@ type Counters struct {
 }
 
 type counts struct {
-	connects, up, down, lowered, unretained, refused, tooLarge, unnamed, circled, echoed, declined, unanswerable atomic.Int64
+	connects, up, down, batches, lowered, unretained, refused, tooLarge, unnamed, circled, echoed, declined, unanswerable atomic.Int64
 }
 
 func (c *counts) read() Counters {
@@ -28,6 +29,7 @@ func (c *counts) read() Counters {
 		Connects:     c.connects.Load(),
 		Up:           c.up.Load(),
 		Down:         c.down.Load(),
+		Batches:      c.batches.Load(),
 		Lowered:      c.lowered.Load(),
 		Unretained:   c.unretained.Load(),
 		Refused:      c.refused.Load(),

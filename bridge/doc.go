@@ -126,6 +126,22 @@
 // the upstream still has the other half to go on with. A small step costs each side
 // a system call and a change of tasks, several times what a message does.
 //
+// # Batches
+//
+// What matches a rule with Batch waits, at QoS 0 and 1, for others to go up with it in
+// one publish, compressed; package batch has the format. It is sent when its first message
+// has waited for the rule's time or half of its expiry interval, when it holds half of
+// the window or 256 KiB, or when a message that has to go by itself comes behind, so that
+// order is kept. A batch is published under the prefix and sluice-batch, with the packet
+// identifier of its first message at QoS 1. None of its messages is acknowledged to the
+// gateway before the upstream has acknowledged the batch: when a link ends, all of them
+// come again on the next, perhaps cut in another way. So messages at QoS 2, of which
+// none may come twice, are never batched.
+//
+// Batches go to upstreams of MQTT 5 that say in CONNACK that they take them, as a gateway
+// does where Config.Batches.Unpack is set, or unasked. If one is refused the link ends,
+// and for an hour messages go by themselves: each is then taken or refused on its own.
+//
 // # Versions
 //
 // A bridge asks for MQTT 5. An upstream that refuses it (reason 0x84 or return

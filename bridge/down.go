@@ -80,11 +80,17 @@ func (l *link) fromUpstream(p codec.Packet) error {
 			return errUpstreamFull
 		}
 		l.checkRefused(p.Code, p.ReasonString)
-		if l.wasLowered(p.ID) {
-			l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+		ids := l.ackedTogether(p.ID)
+		if ids == nil {
+			l.acked(p.ID, p.Code)
 			return nil
 		}
-		l.toLocal = (&codec.Puback{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+		if p.Code >= 0x80 {
+			return l.batchRefused(p.Code, p.ReasonString)
+		}
+		for _, id := range ids {
+			l.acked(id, p.Code)
+		}
 	case *codec.Pubrec:
 		l.owed.answer()
 		if p.Code == codec.QuotaExceeded {
@@ -135,6 +141,15 @@ func (l *link) checkRefused(code codec.ReasonCode, reason []byte) {
 		l.count(&l.counts.refused, "upstream refuses a message", "reason", code.String(), "text", string(reason))
 		l.cfg.Lost("refused", nil)
 	}
+}
+
+// acked tells the gateway that the upstream has taken a message at QoS 1.
+func (l *link) acked(id uint16, code codec.ReasonCode) {
+	if l.wasLowered(id) {
+		l.toLocal = (&codec.Pubrec{ID: id, Code: code}).Append(l.toLocal, l.local.version)
+		return
+	}
+	l.toLocal = (&codec.Puback{ID: id, Code: code}).Append(l.toLocal, l.local.version)
 }
 
 // wasLowered reports whether the PUBACK is for a message of QoS 2.

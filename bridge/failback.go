@@ -76,6 +76,7 @@ func (b *Bridge) well(ctx context.Context, s *server) error {
 // session, it would go up twice. New messages wait for the next link meanwhile.
 func (l *link) settle(ctx context.Context) {
 	l.settling.Store(true)
+	l.hurry()
 	for end := time.Now().Add(l.cfg.AckTimeout); time.Now().Before(end) && ctx.Err() == nil; {
 		l.mu.Lock()
 		sent := l.unfinished

@@ -28,7 +28,10 @@ type link struct {
 	// Set once by connectLocal.
 	inflight int64 // how many messages go up before the first is acknowledged
 
-	// Owned by the up loop.
+	turn sync.Mutex // held by the up loop but while it waits; comes before mu
+
+	// Guarded by turn.
+	batches        batcher
 	toUp, backDown []byte // of this batch; backDown goes to the gateway
 	upNames        *namer
 	upHops         counter
@@ -50,12 +53,13 @@ type link struct {
 
 	settling atomic.Bool // what goes up is to be finished, and nothing new begun
 
-	mu         sync.Mutex // guards what follows, Bridge.received and server.sent
-	unfinished int        // QoS 2 messages in server.sent that went up on this link
-	releasing  ids        // released by release, and not yet answered
-	lowered    ids        // QoS 2 messages that went up at QoS 1
-	clearing   ids        // released by clear or resolve, and not yet answered
-	unclear    int        // how many of them that the down loop waits for
+	mu         sync.Mutex          // guards what follows, Bridge.received and server.sent
+	unfinished int                 // QoS 2 messages in server.sent that went up on this link
+	releasing  ids                 // released by release, and not yet answered
+	lowered    ids                 // QoS 2 messages that went up at QoS 1
+	together   map[uint16][]uint16 // identifiers of the messages in a batch, by its own
+	clearing   ids                 // released by clear or resolve, and not yet answered
+	unclear    int                 // how many of them that the down loop waits for
 	logged     map[*atomic.Int64]bool
 }
 
@@ -75,6 +79,7 @@ func newLink(b *Bridge, up *upstream) *link {
 		pong:      make(chan struct{}, 1),
 		cleared:   make(chan struct{}),
 		ended:     make(chan struct{}),
+		together:  map[uint16][]uint16{},
 		logged:    map[*atomic.Int64]bool{},
 	}
 }
@@ -111,6 +116,7 @@ func (l *link) connectLocal(ctx context.Context) error {
 		l.inflight = min(l.inflight, int64(ack.ReceiveMaximum))
 	}
 	l.localMaximum = ack.MaximumPacketSize
+	l.prepareBatches()
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()
 	l.release()
@@ -265,6 +271,7 @@ func (l *link) run(ctx context.Context) error {
 
 	unwatch()
 	close(l.ended)
+	l.endBatches(err == errLeft)
 	l.window.close()
 	l.local.leave(codec.NormalDisconnection)
 	l.up.wire.leave(farewell(err))

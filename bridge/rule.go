@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"sluice/codec"
 )
@@ -20,6 +21,10 @@ type Rule struct {
 	// EndToEnd, of Up, has the acknowledgement of a publisher's message wait for the
 	// upstream's. Of several rules that match a topic one is enough.
 	EndToEnd bool
+
+	// Batch, of Up, is how long a message at QoS 0 or 1 may wait to go up in one publish
+	// with others, if the upstream takes that; up to MaxBatch. 0: it goes by itself.
+	Batch time.Duration
 
 	// To is the topic on the other side, where a level $1 is what the first wildcard
 	// of Filter matched, $2 the second; one for # comes last and may be several
@@ -53,6 +58,9 @@ func (r Rule) String() string {
 	if r.EndToEnd {
 		s += " ack=upstream"
 	}
+	if r.Batch != 0 {
+		s += " batch=" + r.Batch.String()
+	}
 	return s
 }
 
@@ -64,6 +72,7 @@ const arrow = " -> "
 //	plant/# 1                                    at most at QoS 1
 //	sensors/+/temp 1 -> site7/$1/t               renamed
 //	sensors/+/temp 1 -> site7/$1/t retain=off    without RETAIN, or with: retain=on
+//	sensors/# 1 batch=10s                        many in one publish, none of which waits for longer
 //	alarms/# 1 ack=upstream                      acknowledged when the upstream has it; ack=disk is as if left out
 func ParseRule(text string) (Rule, error) {
 	r := Rule{QoS: 2}
@@ -104,7 +113,7 @@ func (r *Rule) cutOption(text string) (left string, found bool, err error) {
 	i := strings.LastIndexByte(text, ' ')
 	name, value, _ := strings.Cut(text[i+1:], "=")
 	switch {
-	case i < 0 || name != "retain" && name != "ack" || len(name) == len(text)-i-1:
+	case i < 0 || name != "retain" && name != "ack" && name != "batch" || len(name) == len(text)-i-1:
 		return text, false, nil
 	case name == "retain" && value == "on":
 		r.Retain = RetainOn
@@ -112,6 +121,10 @@ func (r *Rule) cutOption(text string) (left string, found bool, err error) {
 		r.Retain = RetainOff
 	case name == "retain":
 		return text, false, fmt.Errorf("has retain=%s: write retain=on or retain=off", value)
+	case name == "batch":
+		if r.Batch, err = time.ParseDuration(value); err != nil || r.Batch <= 0 || r.Batch > MaxBatch {
+			return text, false, fmt.Errorf("has batch=%s: write how long a message may wait for others, such as batch=10s, up to 1h", value)
+		}
 	case value == "upstream":
 		r.EndToEnd = true
 	case value != "disk":
@@ -133,6 +146,9 @@ func (r Rule) check() error {
 	}
 	if r.Retain > RetainOn {
 		return fmt.Errorf("%s: there is no Retain %d", r.Filter, r.Retain)
+	}
+	if r.Batch < 0 || r.Batch > MaxBatch {
+		return fmt.Errorf("%s: batch=%v is not within %v", r.Filter, r.Batch, MaxBatch)
 	}
 	if r.To == "" {
 		return nil

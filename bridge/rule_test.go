@@ -3,25 +3,28 @@ package bridge
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseRule(t *testing.T) {
 	for text, want := range map[string]Rule{
-		"plant/#":                              {Filter: "plant/#", QoS: 2},
-		"plant/# 1":                            {Filter: "plant/#", QoS: 1},
-		"a b/c 0":                              {Filter: "a b/c", QoS: 0},
-		"a b":                                  {Filter: "a b", QoS: 2},
-		"sensors/+/temp -> site7/$1/t":         {Filter: "sensors/+/temp", QoS: 2, To: "site7/$1/t"},
-		"sensors/+/temp 1 -> site7/$1/t":       {Filter: "sensors/+/temp", QoS: 1, To: "site7/$1/t"},
-		"s/+/#  0  ->  $2 of/$1/$2 retain=off": {Filter: "s/+/#", QoS: 0, To: "$2 of/$1/$2", Retain: RetainOff},
-		"s/# retain=on":                        {Filter: "s/#", QoS: 2, Retain: RetainOn},
-		"s 1 retain=off":                       {Filter: "s", QoS: 1, Retain: RetainOff},
-		"alarms/# 1 ack=upstream":              {Filter: "alarms/#", QoS: 1, EndToEnd: true},
-		"a/+ -> b/$1 ack=upstream  retain=on":  {Filter: "a/+", QoS: 2, To: "b/$1", Retain: RetainOn, EndToEnd: true},
-		"a ack=disk":                           {Filter: "a", QoS: 2},
-		"a b=c":                                {Filter: "a b=c", QoS: 2},
-		"ack=upstream":                         {Filter: "ack=upstream", QoS: 2},
-		"$share/g/jobs/+ 1 -> jobs/$1":         {Filter: "$share/g/jobs/+", QoS: 1, To: "jobs/$1"},
+		"plant/#":                                  {Filter: "plant/#", QoS: 2},
+		"plant/# 1":                                {Filter: "plant/#", QoS: 1},
+		"a b/c 0":                                  {Filter: "a b/c", QoS: 0},
+		"a b":                                      {Filter: "a b", QoS: 2},
+		"sensors/+/temp -> site7/$1/t":             {Filter: "sensors/+/temp", QoS: 2, To: "site7/$1/t"},
+		"sensors/+/temp 1 -> site7/$1/t":           {Filter: "sensors/+/temp", QoS: 1, To: "site7/$1/t"},
+		"s/+/#  0  ->  $2 of/$1/$2 retain=off":     {Filter: "s/+/#", QoS: 0, To: "$2 of/$1/$2", Retain: RetainOff},
+		"s/# retain=on":                            {Filter: "s/#", QoS: 2, Retain: RetainOn},
+		"s 1 retain=off":                           {Filter: "s", QoS: 1, Retain: RetainOff},
+		"sensors/# 1 batch=10s":                    {Filter: "sensors/#", QoS: 1, Batch: 10 * time.Second},
+		"a/+ -> b/$1 batch=1m0s retain=off":        {Filter: "a/+", QoS: 2, To: "b/$1", Retain: RetainOff, Batch: time.Minute},
+		"alarms/# 1 ack=upstream":                  {Filter: "alarms/#", QoS: 1, EndToEnd: true},
+		"a/+ -> b/$1 ack=upstream  retain=on":      {Filter: "a/+", QoS: 2, To: "b/$1", Retain: RetainOn, EndToEnd: true},
+		"a ack=disk":                               {Filter: "a", QoS: 2},
+		"a b=c":                                    {Filter: "a b=c", QoS: 2},
+		"ack=upstream":                             {Filter: "ack=upstream", QoS: 2},
+		"$share/g/jobs/+ 1 -> jobs/$1":             {Filter: "$share/g/jobs/+", QoS: 1, To: "jobs/$1"},
 		"s/+/update 1 -> $aws/things/$1/shadow/up": {Filter: "s/+/update", QoS: 1, To: "$aws/things/$1/shadow/up"},
 	} {
 		got, err := ParseRule(text)
@@ -40,6 +43,9 @@ func TestParseRule(t *testing.T) {
 		"a -> ":                       "lacks the topic behind ->",
 		"a/+ -> b/$1 1":               "the quality of service goes before ->, as in a/+ 1 -> b/$1",
 		"a -> b retain=maybe":         "write retain=on or retain=off",
+		"a batch=0s":                  "such as batch=10s",
+		"a batch=soon":                "such as batch=10s",
+		"a batch=61m":                 "up to 1h",
 		"a 1 ack=cloud":               "write ack=upstream or ack=disk",
 		"a 0 ack=upstream":            "with ack=upstream write a 1 or 2",
 		"a/+ -> b/+":                  "behind -> is no topic: wildcard",

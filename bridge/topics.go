@@ -51,6 +51,9 @@ func (cfg *Config) topicFaults(way string) (texts []string) {
 		if r.EndToEnd && way == "down" {
 			fault("%s: ack=upstream is for topics that go up", r.Filter)
 		}
+		if r.Batch > 0 && way == "down" {
+			fault("%s: batch=%v is for topics that go up", r.Filter, r.Batch)
+		}
 		_, _, shared := codec.SplitShare([]byte(r.Filter))
 		if shared && way == "up" {
 			fault("%s: $share is for topics that come down", r.Filter)

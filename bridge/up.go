@@ -7,8 +7,10 @@ import (
 	"sluice/codec"
 )
 
-// upLoop takes what the gateway sends, a batch at a time.
+// upLoop takes what the gateway sends, as much as one read brought at a time.
 func (l *link) upLoop() error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	for {
 		p, err := l.local.decode()
 		if err != nil {
@@ -20,14 +22,21 @@ func (l *link) upLoop() error {
 			}
 			continue
 		}
-		l.up.wire.send(l.toUp)
-		l.local.send(l.backDown)
-		l.toUp, l.backDown = l.toUp[:0], l.backDown[:0]
+		l.flushUp()
+		l.turn.Unlock()
 		l.up.wire.waitRoom()
-		if err := l.local.fill(); err != nil {
+		err = l.local.fill()
+		l.turn.Lock()
+		if err != nil {
 			return err
 		}
 	}
+}
+
+func (l *link) flushUp() {
+	l.up.wire.send(l.toUp)
+	l.local.send(l.backDown)
+	l.toUp, l.backDown = l.toUp[:0], l.backDown[:0]
 }
 
 func (l *link) fromGateway(p codec.Packet) error {
@@ -151,6 +160,9 @@ func (l *link) relayUp(p *codec.Publish) {
 		if l.cfg.MaxHops > 0 {
 			p.User = l.upHops.count(p.User, passed+1)
 		}
+	}
+	if rule != nil && rule.Batch > 0 && l.gather(p, id, qos, rule.Batch) {
+		return
 	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)

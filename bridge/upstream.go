@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/codec/batch"
 )
 
 // patience is how long dialling, the handshakes of TLS and WebSocket, and the
@@ -107,6 +108,8 @@ type upstream struct {
 	noRetain          bool
 	noWildcard        bool
 	noShared          bool
+	batches           bool // it takes them
+	dictionary        bool // also packed with Config.BatchDictionary
 }
 
 // connectUpstream dials s, asks for version v and subscribes to what the
@@ -178,6 +181,10 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	if ack.HasServerKeepAlive && ack.ServerKeepAlive != 0 { // [MQTT-3.1.2-21]
 		up.keepAlive = time.Duration(ack.ServerKeepAlive) * time.Second
+	}
+	up.batches, up.dictionary = batch.Understood(ack.User, b.cfg.BatchDictionary)
+	if b.cfg.BatchUnasked {
+		up.batches, up.dictionary = true, b.cfg.BatchDictionary != nil
 	}
 	up.behind = ack.SessionPresent && !up.sessionPresent
 	if !ack.SessionPresent {
