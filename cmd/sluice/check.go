@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"sluice/bridge"
 	"sluice/codec"
+	"sluice/codec/batch"
 	"sluice/gateway/access"
 	"sluice/gateway/topic"
 	"sluice/gateway/transport"
@@ -40,6 +42,7 @@ func (s *settings) check(environ map[string]string, wrong *faults) {
 	c.users(s)
 	c.devices(s)
 	c.listeners(s)
+	c.batches(s)
 	c.bridges(environ, s)
 }
 
@@ -276,6 +279,7 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 			c.bridgeTLS(b)
 		}
 		c.path(b)
+		c.batching(b)
 		if len(b.Up)+len(b.Down) == 0 {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
@@ -346,6 +350,55 @@ func (c *checker) path(b *bridgeSettings) {
 	if len(b.Interface) > 15 || strings.ContainsAny(b.Interface, "/ ") {
 		c.add("INTERFACE", "%q is not the name of a network interface such as eth0", b.Interface)
 	}
+}
+
+// batches reads the dictionaries that others use.
+func (c *checker) batches(s *settings) {
+	if len(s.BatchDictionaries) > 0 && !s.Batches {
+		c.add("BATCH_DICTIONARIES", "set, but SLUICE_BATCHES is not true")
+	}
+	for _, path := range s.BatchDictionaries {
+		if d := c.dictionary("BATCH_DICTIONARIES", path); d != nil {
+			s.batches = append(s.batches, d)
+		}
+	}
+}
+
+// batching checks what a bridge is told of batches.
+func (c *checker) batching(b *bridgeSettings) {
+	if b.BatchDictionary != "" {
+		b.batch = c.dictionary("BATCH_DICTIONARY", b.BatchDictionary)
+	}
+	if slices.ContainsFunc(b.Up, func(r bridge.Rule) bool { return r.Batch > 0 }) {
+		return
+	}
+	const idle = "set, but no rule of %sUP has batch=, as in sensors/# 1 batch=10s"
+	if b.BatchDictionary != "" {
+		c.add("BATCH_DICTIONARY", idle, c.prefix)
+	}
+	if b.BatchUnasked {
+		c.add("BATCH_UNASKED", idle, c.prefix)
+	}
+}
+
+// dictionary reads one, nil if it can not.
+func (c *checker) dictionary(name, path string) *batch.Dictionary {
+	f, err := os.Open(path)
+	if err != nil {
+		c.add(name, "%v", err)
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, batch.MaxDictionary+1))
+	if err != nil {
+		c.add(name, "%v", err)
+		return nil
+	}
+	d, err := batch.NewDictionary(text)
+	if err != nil {
+		c.add(name, "%s: %v", path, err)
+	}
+	return d
 }
 
 // urls reads the list of a bridge's servers, nil if one is wrong.

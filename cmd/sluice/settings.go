@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/bridge"
+	"sluice/codec/batch"
 	"sluice/gateway/access"
 	"sluice/gateway/topic"
 	"sluice/store"
@@ -51,6 +52,9 @@ type settings struct {
 	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, for each client and direction"`
 	MaxKeepAlive     time.Duration `env:"MAX_KEEPALIVE" envDefault:"0" about:"Longest keep-alive an MQTT 5 client may have, 0 for any"`
 	MaxSessionExpiry time.Duration `env:"MAX_SESSION_EXPIRY" envDefault:"0" about:"How long sessions outlast their connections at most, 0 for as long as clients ask"`
+
+	Batches           bool  `env:"BATCHES" envDefault:"false" about:"Whether clients of MQTT 5 may send many messages in one publish, as the bridges of other gateways do with batch= in UP. They are told so, and each message is taken as if it had come by itself: true or false"`
+	BatchDictionaries files `env:"BATCH_DICTIONARIES" about:"Files, with commas between them, that those bridges may use as BATCH_DICTIONARY"`
 
 	DataDir       string        `group:"Store" env:"DATA_DIR" default:"$STATE_DIRECTORY, which systemd sets, else ./data" about:"Directory of what must survive a power cut"`
 	StoreSync     store.Sync    `env:"STORE_SYNC" envDefault:"always" about:"When an acknowledgement may leave: always = on disk; interval = written, on disk within a second; never = written"`
@@ -95,6 +99,7 @@ type settings struct {
 	tls        *tls.Config       // nil: no certificate
 	accounts   *access.List      // nil: no accounts
 	predefined *topic.Predefined // nil: none
+	batches    []*batch.Dictionary
 }
 
 // bridgeSettings is one upstream.
@@ -106,8 +111,8 @@ type bridgeSettings struct {
 	ClientID         string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username         string        `env:"USERNAME" about:"User name at the upstream"`
 	Password         secret        `env:"PASSWORD" about:"Password at the upstream"`
-	Up               rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, retain=on or retain=off, and ack=upstream, with which the publisher's acknowledgement waits for the upstream's; all but the filter may be left out: alarms/# 1 ack=upstream,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
-	Down             rules         `env:"DOWN" about:"Topics to bring down, as in UP but for ack=upstream"`
+	Up               rules         `env:"UP" about:"Topics to send up: rules with commas between them, of which the first that matches counts. A rule is a topic filter, the highest QoS (2 if left out), -> and the topic there, in which $1 is what the first + or # matched, $2 the second, retain=on or retain=off, ack=upstream, with which the publisher's acknowledgement waits for the upstream's, and batch=10s, with which messages at QoS 0 and 1 wait so long at most to go in one publish, compressed, if the upstream says that it takes that, as Sluice does with SLUICE_BATCHES; all but the filter may be left out: alarms/# 1 ack=upstream,sensors/+/temp 1 -> site7/$1/t retain=off. Write it between single quotes"`
+	Down             rules         `env:"DOWN" about:"Topics to bring down, as in UP but for ack=upstream and batch="`
 	UpPrefix         string        `env:"UP_PREFIX" about:"Put before topics on the way up, such as site7/, where the rule has no ->"`
 	DownPrefix       string        `env:"DOWN_PREFIX" about:"Put before topics on the way down, where the rule has no ->"`
 	MaxHops          int           `env:"MAX_HOPS" envDefault:"4" about:"How many bridges a message may have passed before this one, 1 to 255. They are counted in its user property sluice-hops, which MQTT 5 carries; 0 neither counts nor looks"`
@@ -143,14 +148,18 @@ type bridgeSettings struct {
 	JWTAudience string        `env:"JWT_AUDIENCE" about:"For whom those tokens are"`
 	TokenLife   time.Duration `env:"TOKEN_LIFE" envDefault:"1h" about:"How long such passwords are good, 10s to 24h: the bridge connects anew before"`
 
+	BatchDictionary string `env:"BATCH_DICTIONARY" about:"File of up to 128 KiB with messages as they usually are, topics and payloads: batches get smaller by it, if the upstream has it in SLUICE_BATCH_DICTIONARIES"`
+	BatchUnasked    bool   `env:"BATCH_UNASKED" envDefault:"false" about:"Whether batches, and BATCH_DICTIONARY, are used though the upstream does not say that it takes them: for who reads UP_PREFIX and sluice-batch behind it: true or false"`
+
 	number      int  // n
 	clientIDSet bool // not by finish
 
 	// Set by check.
-	urls  []*url.URL   // of URL; none if it is wrong
-	proxy *url.URL     // nil: none
-	token bridge.Token // nil: Password does not expire
-	tls   *tls.Config  // nil: all are mqtt: or ws:
+	urls  []*url.URL        // of URL; none if it is wrong
+	proxy *url.URL          // nil: none
+	token bridge.Token      // nil: Password does not expire
+	tls   *tls.Config       // nil: all are mqtt: or ws:
+	batch *batch.Dictionary // nil: none
 }
 
 // clientSettings are the defaults of sluice pub, sluice sub and sluice bench.

@@ -325,6 +325,23 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_6_PROXY_USERNAME: longer than 255 bytes",
 			},
 		},
+		"batches": {
+			map[string]string{
+				"SLUICE_BATCH_DICTIONARIES": key + ",/not/there",
+				"SLUICE_BRIDGE_0_URL":       "mqtt://a", "SLUICE_BRIDGE_0_UP": "a", "SLUICE_BRIDGE_0_BATCH_UNASKED": "true",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a", "SLUICE_BRIDGE_1_UP": "a 1 batch=2h",
+				"SLUICE_BRIDGE_2_URL": "mqtt://a", "SLUICE_BRIDGE_2_DOWN": "a batch=1s",
+				"SLUICE_BRIDGE_3_URL": "mqtt://a", "SLUICE_BRIDGE_3_UP": "a batch=1s", "SLUICE_BRIDGE_3_BATCH_DICTIONARY": os.DevNull,
+			},
+			[]string{
+				"SLUICE_BATCH_DICTIONARIES: set, but SLUICE_BATCHES is not true",
+				"SLUICE_BATCH_DICTIONARIES: open /not/there: no such file",
+				"SLUICE_BRIDGE_0_BATCH_UNASKED: set, but no rule of SLUICE_BRIDGE_0_UP has batch=",
+				`SLUICE_BRIDGE_1_UP: "a 1 batch=2h" has batch=2h: write how long a message may wait for others, such as batch=10s, up to 1h`,
+				"SLUICE_BRIDGE_2_DOWN: a: batch=1s is for topics that go up",
+				"SLUICE_BRIDGE_3_BATCH_DICTIONARY: /dev/null: a dictionary has 0 bytes: write messages as they usually are into it",
+			},
+		},
 		"topics": {
 			map[string]string{
 				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "s/# 1,s/+/x", "SLUICE_BRIDGE_0_MAX_HOPS": "256",

@@ -158,6 +158,22 @@ func (f *filters) UnmarshalText(text []byte) error {
 
 func (f filters) String() string { return strings.Join(f, ",") }
 
+// files are paths.
+type files []string
+
+func (f *files) UnmarshalText(text []byte) error {
+	*f = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return errors.New("a file is missing, or there is a comma too many")
+		}
+		*f = append(*f, part)
+	}
+	return nil
+}
+
+func (f files) String() string { return strings.Join(f, ",") }
+
 // topicIDs are predefined topic ids as they were written.
 type topicIDs string
 
