@@ -40,7 +40,7 @@ firmware:
 	cd firmware-tests && go test -count=1 ./...
 
 bridge:
-	cd firmware-tests && go test -count=1 -v ./bridge ./uplink ./drain
+	cd firmware-tests && go test -count=1 -v ./bridge ./uplink ./drain ./batch
 
 release:
 	deploy/release.sh dist

@@ -19,6 +19,8 @@ type Proxy struct {
 	ln       net.Listener
 	backends []string
 	delay    atomic.Int64 // nanoseconds
+	bytes    atomic.Int64 // carried, both ways
+	segments atomic.Int64 // that they came in
 
 	// Guarded by mu.
 	mu    sync.Mutex
@@ -94,6 +96,8 @@ func (p *Proxy) copy(to, from net.Conn) {
 			if err != nil {
 				return
 			}
+			p.bytes.Add(int64(n))
+			p.segments.Add(1)
 			select {
 			case line <- segment{time.Now().Add(time.Duration(p.delay.Load())), bytes.Clone(b[:n])}:
 			case <-done:
@@ -149,6 +153,10 @@ func (p *Proxy) Heal() {
 
 // Slow holds back whatever comes, each way, for d.
 func (p *Proxy) Slow(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Traffic is how much has been carried so far, both ways: bytes inside of TCP, and
+// how many reads they took, which is about how many packets the network had of them.
+func (p *Proxy) Traffic() (bytes, segments int64) { return p.bytes.Load(), p.segments.Load() }
 
 // Carried returns the backend of an open connection, "" if there is none.
 func (p *Proxy) Carried() string {
