@@ -30,11 +30,16 @@ func TestClients(t *testing.T) {
 	rounds, _ := strconv.Atoi(args[3])
 	conns := make([]net.Conn, n)
 	for i := range conns {
-		network := "tcp"
-		if args[0] == "udp" {
-			network = "udp"
+		var nc net.Conn
+		var err error
+		switch args[0] {
+		case "udp":
+			nc, err = net.Dial("udp", args[1])
+		case "dtls":
+			nc, err = DialDTLS(t.Context(), args[1], psk("device"))
+		default:
+			nc, err = net.Dial("tcp", args[1])
 		}
-		nc, err := net.Dial(network, args[1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +169,7 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 // BenchmarkDatagrams is 64 bytes there and back by UDP, one and 50 on the way
-// at a time, beside a loop of ReadFromUDPAddrPort.
+// at a time, beside a loop of ReadFromUDPAddrPort, and by DTLS.
 func BenchmarkDatagrams(b *testing.B) {
 	plain := func(b *testing.B) string {
 		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -194,15 +199,15 @@ func BenchmarkDatagrams(b *testing.B) {
 		return u.Addr().String()
 	}
 	for _, x := range []struct {
-		name  string
-		serve func(b *testing.B) string
-	}{{"plain", plain}, {"batched", batched}} {
+		name, network string
+		serve         func(b *testing.B) string
+	}{{"plain", "udp", plain}, {"batched", "udp", batched}, {"dtls", "dtls", dtlsServer}} {
 		for _, n := range []int{1, 50} {
 			b.Run(fmt.Sprintf("%s/%d", x.name, n), func(b *testing.B) {
 				addr := x.serve(b)
 				before, began := cpu(), time.Now()
 				rounds := max(1, b.N/n)
-				clients(b, "udp", addr, n, rounds)
+				clients(b, x.network, addr, n, rounds)
 				msgs := float64(n * rounds)
 				b.ReportMetric(float64((cpu()-before).Nanoseconds())/msgs, "cpu-ns/msg")
 				b.ReportMetric(msgs/time.Since(began).Seconds(), "msg/s")
