@@ -149,7 +149,10 @@ func (to *session) deliver(pub *publication, w *want) {
 	out := codec.Publish{SubscriptionIDs: w.ids}
 	out.Message = pub.Message // in the literal it would be copied twice
 	out.QoS, out.Retain = qos, retain
-	deadline := to.deadline(&out, pub.expires)
+	deadline := pub.expires
+	if to.limit != nil {
+		deadline = to.deadline(&out, pub.expires)
+	}
 	direct := to.window.sent == to.queue.Next() && to.open() && !(to.durable() && qos == 2)
 	switch {
 	case direct && to.expiry == 0: // never sent twice: the session dies with its connection
@@ -170,7 +173,9 @@ func (to *session) deliver(pub *publication, w *want) {
 			pub.disk = true
 			pub.epoch = to.srv.db.Epoch()
 		}
-		to.limit.watch()
+		if to.limit != nil {
+			to.limit.watch()
+		}
 		to.pump()
 	}
 }
@@ -294,7 +299,7 @@ func (to *session) pump() {
 			w.skip(to.queue.First())
 			continue
 		}
-		if !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
+		if to.limit != nil && !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
 			return
 		}
 		if !to.sendRecord(seq, rec) {
@@ -323,12 +328,14 @@ func (to *session) sendRecord(seq uint64, rec []byte) bool {
 		to.finish(seq, codec.ImplementationSpecificError)
 		return true
 	}
-	if at := to.limit.tooOldAt(&m); at != 0 && at <= s.now && !again {
-		s.drop(&s.stats.Dropped.TooOld)
-		to.lost(lossOld, m.Topic)
-		to.window.sent++
-		to.finish(seq, codec.ImplementationSpecificError)
-		return true
+	if to.limit != nil && !again {
+		if at := to.limit.tooOldAt(&m); at != 0 && at <= s.now {
+			s.drop(&s.stats.Dropped.TooOld)
+			to.lost(lossOld, m.Topic)
+			to.window.sent++
+			to.finish(seq, codec.ImplementationSpecificError)
+			return true
+		}
 	}
 	if m.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
 		to.block()

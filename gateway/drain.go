@@ -60,7 +60,7 @@ func (l *limit) here() {
 
 // holds says whether a message has to wait for the budget.
 func (l *limit) holds(seq uint64, size int) bool {
-	if l == nil || seq >= l.budget.end {
+	if seq >= l.budget.end {
 		return false
 	}
 	until, yes := l.budget.holds(seq, size, l.to.srv.now)

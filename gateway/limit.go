@@ -103,13 +103,13 @@ func (to *session) tooMany() bool {
 	return to.limit != nil && to.limit.MaxMessages != 0 && to.queue.Len() >= to.limit.MaxMessages
 }
 
-// deadline is the time that the record of a message is to have: when it expires, or
+// deadline is the time that the record of a limited session's message is to have: when it expires, or
 // for one that does not, when it is too old. One that expires then tells its age by what
 // is left of its expiry now.
 func (to *session) deadline(out *codec.Publish, expires time.Duration) time.Duration {
 	l, now := to.limit, to.srv.now
 	switch {
-	case l == nil || l.MaxAge == 0:
+	case l.MaxAge == 0:
 	case !out.HasMessageExpiry:
 		return now + l.MaxAge
 	default:
@@ -121,7 +121,7 @@ func (to *session) deadline(out *codec.Publish, expires time.Duration) time.Dura
 // tooOldAt is when a waiting message is too old, 0 if never.
 func (l *limit) tooOldAt(m *waiting) time.Duration {
 	switch {
-	case l == nil || l.MaxAge == 0 || m.expires == 0:
+	case l.MaxAge == 0 || m.expires == 0:
 		return 0
 	case m.HasMessageExpiry:
 		return m.expires - time.Duration(m.MessageExpiry)*time.Second + l.MaxAge
@@ -131,7 +131,7 @@ func (l *limit) tooOldAt(m *waiting) time.Duration {
 
 // watch sets the timer for the oldest message, unless it is set.
 func (l *limit) watch() {
-	if l != nil && l.MaxAge != 0 && l.timer.index == 0 {
+	if l.MaxAge != 0 && l.timer.index == 0 {
 		l.expire()
 	}
 }

@@ -118,11 +118,11 @@ func (s *Server) match(name []byte) *route {
 // full says whether somebody who wants a message of c's, as r says, and rejects what finds no room, has none for it,
 // or the store has none for all its copies.
 func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
-	size := recordSize(p)
+	size, general := recordSize(p), s.rejects()
 	copies := int64(0)
 	for i := range r.hops {
 		to := r.hops[i].to
-		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 || !to.rejects() {
+		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 || to.limit == nil && !general || to.limit != nil && !to.rejects() {
 			continue
 		}
 		if !to.hasRoom(size) {
@@ -132,7 +132,7 @@ func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 		copies++
 	}
 	for _, g := range r.groups {
-		if !s.rejects() {
+		if !general {
 			break
 		}
 		if g.full(size) {
@@ -141,7 +141,7 @@ func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 		}
 		copies++
 	}
-	if p.Retain && s.rejects() {
+	if p.Retain && general {
 		copies++
 	}
 	if copies > 0 && (s.failing != nil || !s.storeHasRoom(copies*size)) {

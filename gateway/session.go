@@ -198,11 +198,17 @@ func (s *Server) limitExpiry(seconds uint32) uint32 {
 // then, so that those with little always find some, however many take all they can.
 func (to *session) hasRoom(size int64) bool {
 	s := to.srv
-	room := to.maxBytes()
+	room := s.cfg.QueueMaxBytes
+	if to.limit != nil {
+		if to.tooMany() {
+			return false
+		}
+		room = to.maxBytes()
+	}
 	if to.expiry == 0 {
 		room -= s.unstored
 	}
-	return !to.tooMany() && to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
+	return to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
 }
 
 // done takes a message out of the queue.
