@@ -167,7 +167,7 @@ func TestSessionBehind(t *testing.T) {
 		up.conn.Close()
 		for range 2 { // the first time the answer is lost
 			up = s.on("back", "a", codec.Connack{SessionPresent: true})
-			local = s.local(100, &codec.Connack{})
+			s.local(100, &codec.Connack{})
 			up.want("the session is behind: what it may hold is released", &codec.Pubrel{ID: 7})
 			up.conn.Close()
 		}
