@@ -40,7 +40,7 @@ firmware:
 	cd firmware-tests && go test -count=1 ./...
 
 bridge:
-	cd firmware-tests && go test -count=1 -v ./bridge ./uplink ./drain ./batch
+	cd firmware-tests && go test -count=1 -v ./bridge ./drain ./batch && go test -count=1 -v -timeout 1h ./uplink -schedules=$(or $(SCHEDULES),300) $(FLAGS)
 
 release:
 	deploy/release.sh dist

@@ -803,10 +803,10 @@ func TestUpstreamBreaksRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, Config{Down: []Rule{{Filter: "cmd/#", QoS: 2}}, MaxInflight: 2}, func(t *testing.T, s *scene) {
-				s.b.subscribed = true
 				up := s.upstream(codec.V5)
-				up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+				up.send(&codec.Connack{MaximumQoS: 2})
 				local := s.local(2, &codec.Connack{})
+				<-up.got // SUBSCRIBE
 				up.send(publish(1, 2, "cmd/1", "a"), publish(2, 1, "cmd/1", "a"), publish(1, 2, "cmd/1", "a"))
 				local.want("two, one of them twice", publish(1, 2, "cmd/1", "a"), publish(2, 1, "cmd/1", "a"), publish(1, 2, "cmd/1", "a"))
 				up.send(c.packet)
@@ -815,6 +815,29 @@ func TestUpstreamBreaksRules(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Mosquitto 2.0, when it resumes a session, sends more than Receive Maximum says.
+// Were it hung up on, it would do so for ever.
+func TestUpstreamSendsAgainTooMuch(t *testing.T) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}, MaxInflight: 2}, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up := s.upstream(codec.V5)
+		up.send(&codec.Connack{SessionPresent: true, MaximumQoS: 2})
+		local := s.local(2, &codec.Connack{ReceiveMaximum: 2})
+		var sent []codec.Packet
+		for id := uint16(1); id <= 4; id++ {
+			p := publish(id, 1, "a", fmt.Sprint(id))
+			p.Dup = id <= 3
+			sent = append(sent, p)
+		}
+		up.send(sent...)
+		local.want("as many as there is room for", sent[:2]...)
+		local.wantIdle("the others wait")
+		local.send(&codec.Puback{ID: 1}, &codec.Puback{ID: 2})
+		local.want("for room", sent[2:]...)
+		up.want("and the link goes on", &codec.Puback{ID: 1}, &codec.Puback{ID: 2})
+	})
 }
 
 func TestCodesOfServersStayHere(t *testing.T) {

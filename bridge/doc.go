@@ -93,6 +93,10 @@
 // renamed, sluice-hops counted. The Message Expiry Interval is what is left of it: the
 // gateway counts it down while the message waits, and drops what has expired.
 //
+// An upstream that sends more than Receive Maximum is hung up on, but not in a session
+// that it resumes: Mosquitto 2.0 then sends again all that was under way and goes
+// on with new messages, and would do so each time. What is too much waits here.
+//
 // # Several servers
 //
 // Of a list of servers the bridge connects to the first that accepts. While it is

@@ -65,7 +65,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		switch {
 		case p.TopicAlias != 0:
 			return errAlias
-		case p.QoS > 0 && l.up.wire.version == codec.V5 && l.window.exceeded(p.ID, l.cfg.MaxInflight):
+		case p.QoS > 0 && l.up.wire.version == codec.V5 && !l.up.sessionPresent && l.window.exceeded(p.ID, l.cfg.MaxInflight):
 			return errReceiveMaximum
 		}
 		if p.QoS == 2 {

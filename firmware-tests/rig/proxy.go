@@ -23,9 +23,11 @@ type Proxy struct {
 	segments atomic.Int64 // that they came in
 
 	// Guarded by mu.
-	mu    sync.Mutex
-	cut   bool
-	lines map[net.Conn]string // of open connections: the backend behind each
+	mu      sync.Mutex
+	cut     bool
+	held    bool
+	changed *sync.Cond          // cut or held
+	lines   map[net.Conn]string // of open connections: the backend behind each
 }
 
 // NewProxy listens on a free port. Backends are tried in their order.
@@ -35,6 +37,7 @@ func NewProxy(backends ...string) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{Addr: ln.Addr().String(), ln: ln, backends: backends, lines: map[net.Conn]string{}}
+	p.changed = sync.NewCond(&p.mu)
 	go p.serve()
 	return p, nil
 }
@@ -107,10 +110,23 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}()
 	for s := range line {
 		time.Sleep(time.Until(s.due))
+		if !p.holds() {
+			return
+		}
 		if _, err := to.Write(s.b); err != nil {
 			return
 		}
 	}
+}
+
+// holds waits while the line is held, and reports whether it then still is there.
+func (p *Proxy) holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.held && !p.cut {
+		p.changed.Wait()
+	}
+	return !p.cut
 }
 
 // dial connects to the first backend that accepts, nil while the line is cut
@@ -136,6 +152,7 @@ func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = true
+	p.changed.Broadcast()
 	for nc := range p.lines {
 		if tcp, ok := nc.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0) // a reset, as from a line that is gone
@@ -149,6 +166,21 @@ func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = false
+}
+
+// Hold stops carrying anything, without a sign to either end, until Release or Cut.
+func (p *Proxy) Hold() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = true
+}
+
+// Release carries on.
+func (p *Proxy) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = false
+	p.changed.Broadcast()
 }
 
 // Slow holds back whatever comes, each way, for d.

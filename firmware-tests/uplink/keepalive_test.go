@@ -88,6 +88,12 @@ func relay(t *testing.T, addr string, buffer int, carry func(to, from net.Conn))
 	if err != nil {
 		t.Fatal(err)
 	}
+	forward(t, ln, addr, carry)
+	return ln.Addr().String()
+}
+
+// forward connects whoever comes to ln with addr.
+func forward(t *testing.T, ln net.Listener, addr string, carry func(to, from net.Conn)) {
 	var mu sync.Mutex
 	var open []net.Conn
 	t.Cleanup(func() {
@@ -121,7 +127,6 @@ func relay(t *testing.T, addr string, buffer int, carry func(to, from net.Conn))
 			}
 		}
 	}()
-	return ln.Addr().String()
 }
 
 // A large message on a slow line takes much longer than both time-outs. The line

@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -169,9 +170,9 @@ func TestIPv6AndBinding(t *testing.T) {
 	})
 }
 
-// startNamed starts a gateway that asks the name server at addr, port 53, and no
-// other. That needs a mount namespace.
-func startNamed(t *testing.T, nameServer string, settings ...string) *rig.Gateway {
+// namespace has the gateway ask the name server at an address, port 53, and no other.
+// That needs a mount namespace.
+func namespace(t *testing.T, nameServer string, g *rig.Gateway) error {
 	t.Helper()
 	dir := t.TempDir()
 	conf, script := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "sluice")
@@ -184,55 +185,33 @@ func startNamed(t *testing.T, nameServer string, settings ...string) *rig.Gatewa
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("unshare", "-m", script, "version").CombinedOutput(); err != nil {
-		t.Skipf("no mount namespace: %v %s", err, out)
+		return fmt.Errorf("no mount namespace: %w %s", err, out)
 	}
-	g := newGateway(t, settings...)
 	g.Wrap("unshare", "-m", script)
-	if err := g.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return nil
 }
 
 // A name server that says nothing holds up nothing but the bridge that asks it; it
 // is asked again at each attempt.
 func TestNameServerThatHangs(t *testing.T) {
 	t.Parallel()
-	names, err := net.ListenPacket("udp", "127.0.0.153:53")
-	if err != nil {
-		t.Skip(err)
+	names := newNameServer(t, rand.New(rand.NewPCG(rand.Uint64(), 0)))
+	if names == nil {
+		t.Skip("port 53 is not to be had")
 	}
-	defer names.Close()
+	names.set(nameSilent)
 	other, upstream := new(server).start(t, ""), new(server).start(t, "")
 	_, port, _ := net.SplitHostPort(upstream.addr)
-	g := startNamed(t, "127.0.0.153", "URL=mqtt://cloud.example:"+port, "UP=plant/# 2", "1_URL=mqtt://"+other.addr, "1_UP=plant/# 2")
+	g := newGateway(t, "URL=mqtt://cloud.example:"+port, "UP=plant/# 2", "1_URL=mqtt://"+other.addr, "1_UP=plant/# 2")
+	if err := namespace(t, names.addr, g); err != nil {
+		t.Skip(err)
+	}
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
 	publish(t, g, 2, "plant/a", "1", "2")
 	other.wantPayloads("another bridge works", "1", "2")
 	wantLog(t, g, 1, "lookup cloud.example")
-	go answerNames(names)
+	names.set(nameAnswers)
 	upstream.wantPayloads("the name is asked for again", "1", "2")
-}
-
-// answerNames answers all questions for A with 127.0.0.1, those for other types
-// with nothing.
-func answerNames(conn net.PacketConn) {
-	for b := make([]byte, 512); ; {
-		n, from, err := conn.ReadFrom(b)
-		if err != nil {
-			return
-		}
-		end := 12
-		for b[end] != 0 {
-			end += 1 + int(b[end])
-		}
-		end += 5
-		answer := append([]byte(nil), b[:min(n, end)]...)
-		answer[2], answer[3] = answer[2]|0x80, 0x80
-		clear(answer[6:12])
-		if b[end-3] == 1 {
-			answer[7] = 1
-			answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
-		}
-		conn.WriteTo(answer, from)
-	}
 }

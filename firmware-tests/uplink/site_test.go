@@ -2,7 +2,9 @@ package uplink
 
 import (
 	"errors"
+	"flag"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,15 @@ import (
 	"sluice/codec"
 	"sluice/firmware-tests/rig"
 )
+
+// These tests wait most of the time: more go at once than there are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue {
+		flag.Set(p.Name, "8")
+	}
+	os.Exit(m.Run())
+}
 
 // startGateway starts a gateway with bridges, of which settings are given without
 // what their names begin with: "URL=mqtt://..." of the first, "1_URL=mqtt://..." of
