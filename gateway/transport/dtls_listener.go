@@ -16,15 +16,18 @@ import (
 const (
 	// maxTrials bounds the handshakes under way, maxPrefixTrials those of one
 	// prefix of addresses, so that nobody takes all places.
-	maxTrials       = 64
-	maxPrefixTrials = 32
+	maxTrials       = 128
+	maxPrefixTrials = 64
 
 	// A peer has strangerWait to prove its address, and then provenWait for
 	// the rest of the handshake: a round trip of a mobile network can take
-	// seconds. It keeps its place against others for provenGrace at least.
-	strangerWait = 5 * time.Second
-	provenWait   = 10 * time.Second
-	provenGrace  = time.Second
+	// seconds. Meanwhile it keeps its place against others for provenGrace,
+	// and before, against those of its own prefix, for strangerGrace after it
+	// was answered: this machine may be the slow one.
+	strangerWait  = 5 * time.Second
+	provenWait    = 10 * time.Second
+	strangerGrace = 500 * time.Millisecond
+	provenGrace   = time.Second
 
 	// trialRate and trialBurst are how many handshakes a prefix may begin and
 	// not get on with, in a second and at once.
@@ -198,7 +201,7 @@ func (l *dtlsListener) Ended(Endpoint) {}
 // nil if there is no place for it. It is called with mu held.
 func (l *dtlsListener) begin(from netip.AddrPort, random []byte, old *dtlsTrial) *dtlsTrial {
 	now := time.Now()
-	if l.stopped || !l.limiter.Allow(from.Addr(), now.Sub(l.began)) {
+	if l.stopped {
 		return nil
 	}
 	if old == nil {
@@ -206,6 +209,9 @@ func (l *dtlsListener) begin(from netip.AddrPort, random []byte, old *dtlsTrial)
 		if old, full = l.yielding(from, now); full && old == nil {
 			return nil
 		}
+	}
+	if !l.limiter.Allow(from.Addr(), now.Sub(l.began)) {
+		return nil
 	}
 	if old != nil {
 		l.discard(old)
@@ -228,17 +234,22 @@ func (l *dtlsListener) run(f func()) {
 }
 
 // yielding says whether the places for handshakes are taken, all or those of
-// the newcomer's prefix, and which is to be given up: the oldest of those whose
-// peers did not prove their addresses, and if all did, the oldest that had time
-// enough; of the prefix that has the most. It is called with mu held.
+// the newcomer's prefix, and which is to be given up: the oldest, of the prefix
+// that has the most, whose peer has not proved its address, and if all have, the
+// oldest that had time enough. It is called with mu held.
+//
+// Others of its own prefix keep their places for a while in any case: when all
+// devices of a site come at once, each needs its own until it has answered, and
+// who finds none says hello again.
 func (l *dtlsListener) yielding(from netip.AddrPort, now time.Time) (tr *dtlsTrial, full bool) {
-	prefix := limitedPrefix(from.Addr())
+	own := limitedPrefix(from.Addr())
 	held := make(map[netip.Prefix]int)
 	for _, tr := range l.trials {
 		held[tr.prefix]++
 	}
+	prefix := own
 	switch {
-	case held[prefix] >= maxPrefixTrials:
+	case held[own] >= maxPrefixTrials:
 	case len(l.trials) >= maxTrials:
 		for p, n := range held {
 			if n > held[prefix] {
@@ -249,10 +260,7 @@ func (l *dtlsListener) yielding(from netip.AddrPort, now time.Time) (tr *dtlsTri
 		return nil, false
 	}
 	for _, x := range l.trials {
-		if x.prefix != prefix || x.proven.Load() && now.Sub(x.began) < provenGrace {
-			continue
-		}
-		if tr == nil || x.before(tr) {
+		if x.prefix == prefix && x.yields(prefix == own, now) && (tr == nil || x.before(tr)) {
 			tr = x
 		}
 	}

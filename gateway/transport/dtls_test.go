@@ -237,13 +237,27 @@ func TestDTLSTrialsOfOnePrefix(t *testing.T) {
 	if !settles(func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.trials) == maxPrefixTrials
+		answered := 0
+		for _, tr := range l.trials {
+			if tr.asked.Load() > 0 {
+				answered++
+			}
+		}
+		return answered == maxPrefixTrials
 	}) {
-		t.Fatal("some hellos were not heard")
+		t.Fatal("some hellos were not answered")
 	}
 	var proven netip.AddrPort
 	l.mu.Lock()
+	var first, now time.Time // of the oldest and of the newest
 	for from, tr := range l.trials {
+		if first.IsZero() || tr.began.Before(first) {
+			first = tr.began
+		}
+		if tr.began.After(now) {
+			now = tr.began
+		}
+		tr.asked.Store(1)
 		if !proven.IsValid() {
 			proven = from
 			tr.proven.Store(true)
@@ -252,14 +266,22 @@ func TestDTLSTrialsOfOnePrefix(t *testing.T) {
 		}
 	}
 	newcomer := netip.MustParseAddrPort("127.1.0.254:1")
-	now := l.trials[proven].began
-	if tr, full := l.yielding(newcomer, now); !full || tr == nil || tr.from == proven {
+	if tr, full := l.yielding(newcomer, first); !full || tr != nil {
+		t.Errorf("who gives up its place at once: %v %v", tr, full)
+	}
+	if tr, full := l.yielding(newcomer, now.Add(provenGrace-1)); !full || tr == nil || tr.from == proven {
 		t.Errorf("who gives up its place: %v %v", tr, full)
+	}
+	for _, tr := range l.trials {
+		tr.asked.Store(0)
+	}
+	if tr, full := l.yielding(newcomer, now.Add(time.Minute)); !full || tr != nil && tr.from != proven {
+		t.Errorf("who gives up its place, when nobody was answered: %v %v", tr, full)
 	}
 	for _, tr := range l.trials {
 		tr.proven.Store(true)
 	}
-	if tr, full := l.yielding(newcomer, now); !full || tr != nil {
+	if tr, full := l.yielding(newcomer, first); !full || tr != nil {
 		t.Errorf("who gives up its place, when all have proved their addresses: %v %v", tr, full)
 	}
 	if tr, full := l.yielding(newcomer, now.Add(provenGrace+time.Minute)); !full || tr == nil {
@@ -783,4 +805,25 @@ func TestDTLSKeyRemoved(t *testing.T) {
 			t.Error("another session has ended")
 		}
 	}
+}
+
+// All devices of a site come at once, when its power is back: those that find
+// no place say hello again, and nobody loses one that it has.
+func TestDTLSStorm(t *testing.T) {
+	_, l := listenDTLS(t, DTLSConfig{Key: testKey}, newSessions(t))
+	var wg sync.WaitGroup
+	for range 5 * maxPrefixTrials {
+		conf := psk("device")
+		conf.interval = 100 * time.Millisecond
+		wg.Go(func() {
+			c, err := tryDTLS(l, conf)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			wantEcho(t, c, "hello")
+			c.Close()
+		})
+	}
+	wg.Wait()
 }

@@ -39,9 +39,10 @@ type dtlsTrial struct {
 	cancel context.CancelFunc
 	timer  *time.Timer // until the trial is given up
 
-	proven atomic.Bool // the peer has proved its address
-	over   atomic.Bool // it has proved who it is
-	late   atomic.Bool // it took too long
+	asked  atomic.Int64 // when the peer was answered first, in nanoseconds since began; 0 if it was not
+	proven atomic.Bool  // it has proved its address
+	over   atomic.Bool  // it has proved who it is
+	late   atomic.Bool  // it took too long
 
 	// Guarded by pipe.mu.
 	verifying bool // a cookie was asked for
@@ -69,6 +70,17 @@ func newTrial(l *dtlsListener, from netip.AddrPort, random []byte, now time.Time
 	return tr
 }
 
+// yields says whether tr may have to give up its place, to one of its own
+// prefix or another.
+func (tr *dtlsTrial) yields(toOwn bool, now time.Time) bool {
+	age := now.Sub(tr.began)
+	if tr.proven.Load() {
+		return age >= provenGrace
+	}
+	asked := time.Duration(tr.asked.Load())
+	return !toOwn || asked > 0 && age-asked >= strangerGrace
+}
+
 // before says whether tr has to give up its place before x.
 func (tr *dtlsTrial) before(x *dtlsTrial) bool {
 	if proven := tr.proven.Load(); proven != x.proven.Load() {
@@ -79,6 +91,11 @@ func (tr *dtlsTrial) before(x *dtlsTrial) bool {
 
 // run does the handshake, and then serves the session.
 func (tr *dtlsTrial) run() {
+	if tr.ctx.Err() != nil { // it gave way already: in a flood most do
+		tr.timer.Stop()
+		tr.pipe.Close()
+		return
+	}
 	conn, err := tr.handshake(tr.ctx, tr.l.common)
 	tr.timer.Stop()
 	tr.cancel()
@@ -144,6 +161,7 @@ var handshakeFailure = []byte{contentAlert, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 
 // sent is told what is sent to the peer: a ServerHello after a cookie was asked
 // for means that the cookie has come back from the address.
 func (tr *dtlsTrial) sent(b []byte) {
+	tr.asked.CompareAndSwap(0, int64(time.Since(tr.began)))
 	suite := chosenSuite(b)
 	if suite == 0 {
 		tr.verifying = tr.verifying || tr.suite == 0
