@@ -72,6 +72,9 @@ type Config struct {
 	Log *slog.Logger // nil: none
 }
 
+// ClientPrefix and the name of a bridge are its client identifier in the gateway.
+const ClientPrefix = "$bridge/"
+
 const maxKeepAlive = 65535 * time.Second // of MQTT
 
 // A Bridge relays between the gateway and one upstream while Run runs.
@@ -129,8 +132,11 @@ type Status struct {
 	Counters
 }
 
-// New makes a bridge, or names all that is wrong with cfg.
-func New(cfg Config) (*Bridge, error) {
+// Check names all that is wrong with cfg, as New does.
+func Check(cfg Config) error { return cfg.complete() }
+
+// complete sets what is left to defaults, and checks all.
+func (cfg *Config) complete() error {
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = time.Minute
 	}
@@ -159,11 +165,19 @@ func New(cfg Config) (*Bridge, error) {
 		cfg.Lost = func(string, []byte) {}
 	}
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("bridge %q: %w", cfg.Name, err)
+		return fmt.Errorf("bridge %q: %w", cfg.Name, err)
+	}
+	return nil
+}
+
+// New makes a bridge, or names all that is wrong with cfg.
+func New(cfg Config) (*Bridge, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
 	b := &Bridge{
 		cfg:       cfg,
-		clientID:  []byte("$bridge/" + cfg.Name),
+		clientID:  []byte(ClientPrefix + cfg.Name),
 		start:     time.Now(),
 		upNames:   newNames(cfg.Up, cfg.UpPrefix),
 		downNames: newNames(cfg.Down, cfg.DownPrefix),

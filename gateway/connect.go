@@ -38,7 +38,7 @@ func (c *conn) connect(p *codec.Connect) {
 	}
 	c.state = checking
 	c.tc.Pause()
-	go s.verify(c, cloneConnect(p))
+	go s.verify(c, cloneConnect(p), s.cfg.Access)
 }
 
 // checkConnect says what is wrong with a well-formed CONNECT.
@@ -61,9 +61,9 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 }
 
 // verify checks the password of c, outside of all locks and few at a time.
-func (s *Server) verify(c *conn, p *codec.Connect) {
+func (s *Server) verify(c *conn, p *codec.Connect, list *access.List) {
 	s.hash <- struct{}{}
-	ok := p.Username != nil && s.waitsFor(c) && s.cfg.Access.Verify(string(p.Username), p.Password)
+	ok := p.Username != nil && s.waitsFor(c) && list.Verify(string(p.Username), p.Password)
 	<-s.hash
 	s.mu.Lock()
 	defer s.mu.Unlock()

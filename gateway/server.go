@@ -48,7 +48,7 @@ type Config struct {
 // Server is the MQTT server. It implements transport.Handler; its methods may be
 // called from any goroutine.
 type Server struct {
-	// Set once by New and Start.
+	// Set once by New and Start, but for cfg.Access, which mu guards.
 	cfg   Config
 	log   *slog.Logger
 	db    *store.DB     // nil: everything is kept in memory only
@@ -174,6 +174,24 @@ func (s *Server) Shutdown(context.Context) error {
 		s.alarm.Stop()
 	}
 	return nil
+}
+
+// SetAccess replaces the accounts of a server that has some. Clients whose account is no
+// more are closed, and subscriptions that are not allowed any more end; a new password counts
+// from the next connection.
+func (s *Server) SetAccess(list *access.List) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	s.cfg.Access = list
+	for c := range s.conns {
+		if c.state == connected && !c.trusted && c.user != "" && !list.Has(c.user) {
+			c.close(codec.NotAuthorized, "the account is no more")
+		}
+	}
+	for _, to := range s.sessions {
+		to.endForbidden()
+	}
 }
 
 // Together is for store.Config: what one packet changes is on disk as a whole or not

@@ -315,3 +315,30 @@ func (s *Server) Provision(clientID string, subs []codec.Subscription, endToEnd 
 		to.reportAll(codec.Success)
 	}
 }
+
+// Provisioned are the sessions that Provision has made, in this process or an earlier one,
+// and how many messages wait for each.
+func (s *Server) Provisioned() (waiting map[string]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting = make(map[string]int)
+	for id, to := range s.sessions {
+		if id[0] == '$' && to.expiry == never {
+			waiting[id] = to.queue.Len()
+		}
+	}
+	return waiting
+}
+
+// Forget ends such a session, with what waits for it.
+func (s *Server) Forget(clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	if to := s.sessions[clientID]; to != nil {
+		if to.conn != nil {
+			to.conn.close(codec.AdministrativeAction, "the session is forgotten")
+		}
+		to.end()
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -298,6 +299,11 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		}
 		c.tokens(b)
 		c.preset(environ, b)
+		b.files = digest(b.CA, b.Cert, b.Key, b.JWTKey, b.BatchDictionary)
+		if slices.Contains(s.ForgetBridges, b.Name) {
+			c := checker{wrong: c.wrong, before: c.before, prefix: prefix}
+			c.add("FORGET_BRIDGES", "%q is the name of a bridge: its backlog goes up", b.Name)
+		}
 		if other := names[b.Name]; other != "" {
 			c.add("NAME", "%q is the name of %s already", b.Name, other)
 		}
@@ -494,6 +500,18 @@ func writable(dir string) error {
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// digest tells whether any of several files is another than before; those without a name,
+// or that can not be read, count as empty.
+func digest(paths ...string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, path := range paths {
+		text, _ := os.ReadFile(path)
+		fmt.Fprintf(h, "%d ", len(text))
+		h.Write(text)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 func secure(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" }

@@ -38,7 +38,7 @@ type target struct {
 
 // flags defines the flags that pub and sub share.
 func (t *target) flags(f *flag.FlagSet, environ map[string]string) error {
-	var wrong faults
+	environ, _, wrong := withFile(environ)
 	parse(environ, clientPrefix, &t.environment, &wrong)
 	if len(wrong) > 0 {
 		return wrong

@@ -31,7 +31,12 @@ func (c *command) config(context.Context) error {
 	case len(args) == 1:
 		return usage("%q is neither check nor env", args[0])
 	}
-	list := allVariables(c.environ, s)
+	list := allVariables(s.environ, s)
+	for i := range list {
+		if at := s.origins[list[i].Name]; at != "" {
+			list[i].Origin = "file " + at
+		}
+	}
 	if *asJSON {
 		e := json.NewEncoder(c.stdout)
 		e.SetIndent("", "  ")

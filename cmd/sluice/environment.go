@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,14 +18,17 @@ import (
 )
 
 // fault is what is wrong with one variable.
-type fault struct{ name, text string }
+type fault struct {
+	name, text string
+	at         string // path:line of a file; empty: the environment
+}
 
 // faults are all that is wrong with an environment. It is an error once it
 // holds one.
 type faults []fault
 
 func (f *faults) add(name, format string, args ...any) {
-	*f = append(*f, fault{name, fmt.Sprintf(format, args...)})
+	*f = append(*f, fault{name: name, text: fmt.Sprintf(format, args...)})
 }
 
 // of reports whether there is a fault with name.
@@ -32,27 +36,39 @@ func (f faults) of(name string) bool {
 	return slices.ContainsFunc(f, func(one fault) bool { return one.name == name })
 }
 
+// locate notes where the variables stand that a file sets.
+func (f faults) locate(origins map[string]string) {
+	for i := range f {
+		f[i].at = cmp.Or(origins[f[i].name], origins[f[i].name+"_FILE"])
+	}
+}
+
+func (f fault) String() string {
+	if f.at != "" {
+		return fmt.Sprintf("%s (%s): %s", f.name, f.at, f.text)
+	}
+	return f.name + ": " + f.text
+}
+
 func (f faults) Error() string {
 	var s []string
 	for _, one := range f {
-		s = append(s, one.name+": "+one.text)
+		s = append(s, one.String())
 	}
 	return strings.Join(s, "\n")
 }
 
-// readSettings reads the environment. Its error, of type faults, names
-// everything that is wrong with it; the settings are then as far as they go.
+// readSettings reads the environment, and the file that it names. Its error, of
+// type faults, names everything that is wrong with it; the settings are then as
+// far as they go.
 func readSettings(environ map[string]string) (*settings, error) {
 	s := new(settings)
-	wrong := misspelt(environ)
+	environ, origins, wrong := withFile(environ)
+	s.environ, s.origins = environ, origins
+	wrong = append(wrong, misspelt(environ)...)
 	parse(environ, prefix, s, &wrong)
 	parse(environ, clientPrefix, new(clientSettings), &wrong) // not used by the gateway, but checked
-	gap := false
-	for i, n := range bridgeNumbers(environ) {
-		if n != i && !gap {
-			gap = true
-			wrong.add(bridgeVariable(i, "URL"), "missing, but there is %s: number bridges from 0 without a gap", bridgeVariable(n, "URL"))
-		}
+	for _, n := range bridgeNumbers(environ) {                // gaps are where bridges were removed
 		b := bridgeSettings{number: n}
 		parse(withPreset(environ, n), bridgeVariable(n, ""), &b, &wrong)
 		s.Bridges = append(s.Bridges, b)
@@ -60,6 +76,7 @@ func readSettings(environ map[string]string) (*settings, error) {
 	s.finish(environ)
 	s.check(environ, &wrong)
 	if len(wrong) > 0 {
+		wrong.locate(origins)
 		return s, wrong
 	}
 	return s, nil

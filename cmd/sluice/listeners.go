@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,8 @@ func (s *settings) listeners() []listener {
 
 // listen opens the listeners and prints the addresses they have got, one line
 // each. Without accounts, an address that names no host is this machine's only.
-func listen(s *settings, t *transport.Transport, srv *gateway.Server, stdout io.Writer, log *slog.Logger) error {
+func listen(g *running, t *transport.Transport, stdout io.Writer) error {
+	s := g.settings
 	narrowed := false
 	for _, l := range s.listeners() {
 		if l.addr == off {
@@ -47,34 +49,42 @@ func listen(s *settings, t *transport.Transport, srv *gateway.Server, stdout io.
 			addr = net.JoinHostPort("127.0.0.1", l.addr.port())
 			narrowed = true
 		}
-		at, err := l.open(addr, s, t, srv, log)
+		at, err := l.open(addr, g, t)
 		if err != nil {
 			return fmt.Errorf("%s%s: %w", prefix, l.variable, cannotListen(addr, err))
 		}
 		fmt.Fprintf(stdout, "%s on %v\n", l.title, at)
 	}
 	if narrowed {
-		log.Warn("listening for this machine only: set " + prefix + "USERS_FILE to let others in with an account (sluice help passwd), or " +
+		g.log.Warn("listening for this machine only: set " + prefix + "USERS_FILE to let others in with an account (sluice help passwd), or " +
 			prefix + "AUTH_ANONYMOUS=true to let everybody in")
 	}
 	return nil
 }
 
 // open opens the listener at addr and returns the address it has got.
-func (l *listener) open(addr string, s *settings, t *transport.Transport, srv *gateway.Server, log *slog.Logger) (net.Addr, error) {
+func (l *listener) open(addr string, g *running, t *transport.Transport) (net.Addr, error) {
 	switch l.network {
 	case "dtls":
-		conf, err := s.dtls(log)
+		conf, err := g.settings.dtls(g.log)
 		if err != nil {
 			return nil, err
 		}
-		return t.ListenDTLS(addr, conf, srv)
+		return t.ListenDTLS(addr, conf, g.srv)
 	case "udp":
-		return openUDP(addr, s.SNGroup.Addr, t, srv)
+		return openUDP(addr, g.settings.SNGroup.Addr, t, g.srv)
 	case "tls", "wss":
-		return t.Listen(l.network, addr, s.tls)
+		return t.Listen(l.network, addr, g.certificate())
 	}
 	return t.Listen(l.network, addr, nil)
+}
+
+// certificate is the configuration of TLS, each connection with what is in force then.
+func (g *running) certificate() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return g.tls.Load(), nil },
+	}
 }
 
 // openUDP opens the socket of MQTT-SN, which also listens to group if that is valid.

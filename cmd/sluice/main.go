@@ -152,11 +152,20 @@ func (c *command) parse(f *flag.FlagSet, max int) ([]string, error) {
 	return f.Args(), nil
 }
 
+// setting is what the environment, or the file that it names, has set.
+func (c *command) setting(name string) string {
+	all, _, _ := withFile(c.environ)
+	return all[prefix+name]
+}
+
 func (c *command) serve(ctx context.Context) error {
 	if _, err := c.parse(c.flags("serve"), 0); err != nil {
 		return err
 	}
-	return serve(ctx, c.environ, c.stdout, c.stderr)
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	return serve(ctx, c.environ, hangUp, c.stdout, c.stderr)
 }
 
 func (c *command) version(context.Context) error {

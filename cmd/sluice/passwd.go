@@ -27,7 +27,7 @@ func (c *command) passwd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	*path = cmp.Or(*path, c.environ[prefix+"USERS_FILE"])
+	*path = cmp.Or(*path, c.setting("USERS_FILE"))
 	switch {
 	case len(args) == 0:
 		return usage("whose password? Name the account")

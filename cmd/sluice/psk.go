@@ -79,7 +79,7 @@ func (c *command) pskSet(ctx context.Context) error {
 
 // warnOfAccount says that a key will open nothing yet.
 func (c *command) warnOfAccount(user string) {
-	users := c.environ[prefix+"USERS_FILE"]
+	users := c.setting("USERS_FILE")
 	if users == "" {
 		return
 	}
@@ -144,7 +144,7 @@ func (c *command) identity(f *flag.FlagSet) (string, error) {
 // readKeys completes the path of the file of keys, and returns its text, empty
 // if it is not there.
 func (c *command) readKeys(path *string) (string, error) {
-	*path = cmp.Or(*path, c.environ[prefix+"SN_PSK_FILE"], keysFile(dataDir(c.environ[prefix+"DATA_DIR"], c.environ)))
+	*path = cmp.Or(*path, c.setting("SN_PSK_FILE"), keysFile(dataDir(c.setting("DATA_DIR"), c.environ)))
 	if _, err := access.LoadKeys(*path, nil); err != nil {
 		return "", err
 	}

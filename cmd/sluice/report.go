@@ -115,3 +115,10 @@ func (r *report) retain(name string, payload []byte, last *[]byte) {
 	*last = payload
 	r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Payload: payload, Retain: true, HasPayloadFormat: true, PayloadFormat: 1, ContentType: []byte("application/json")})
 }
+
+// clear takes back what was told of a bridge that is no more.
+func (r *report) clear() {
+	for _, name := range []string{"state", "losses"} {
+		r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Retain: true})
+	}
+}

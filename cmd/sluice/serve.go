@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/bridge"
@@ -19,14 +21,16 @@ import (
 )
 
 // serve is the gateway: its parts, built in order, until ctx ends. The log goes
-// to stderr, the addresses of the listeners to stdout. It returns nil after an
-// orderly end.
-func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Writer) (err error) {
+// to stderr, the addresses of the listeners to stdout. On hangUp the settings are
+// read again. It returns nil after an orderly end.
+func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Signal, stdout, stderr io.Writer) (err error) {
 	s, err := readSettings(environ)
 	if err != nil {
 		return err
 	}
-	log := s.logger(stderr)
+	level := new(slog.LevelVar)
+	level.Set(s.LogLevel)
+	log := s.logger(stderr, level)
 	debug.SetMemoryLimit(int64(s.MemoryLimit))
 	if environ["GOGC"] == "" {
 		debug.SetGCPercent(gcPercent)
@@ -46,16 +50,17 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 		return err
 	}
 	wires := transport.New(s.transport(log), srv)
-	reports, err := s.bridges(wires, srv, log)
-	if err != nil {
-		return err
+	g := &running{settings: s, environ: environ, srv: srv, log: log, level: level, tls: new(atomic.Pointer[tls.Config])}
+	g.bridges = newFleet(srv, wires, log)
+	g.tls.Store(s.tls)
+	err = g.bridges.set(ctx, s)
+	if err == nil {
+		err = listen(g, wires, stdout)
 	}
-	stopBridges := runBridges(reports, log)
-	err = listen(s, wires, srv, stdout, log)
 	if err == nil {
 		notify(environ, "READY=1")
 		log.Info("ready", "version", version(), "data", s.DataDir, "sync", s.StoreSync)
-		<-ctx.Done()
+		g.serve(ctx, hangUp)
 		notify(environ, "STOPPING=1")
 		log.Info("shutting down", "timeout", s.ShutdownTimeout)
 	}
@@ -63,7 +68,7 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ShutdownTimeout)
 	defer cancel()
 	wires.StopAccepting()
-	stopBridges(end)
+	g.bridges.stop(end)
 	srv.Shutdown(end)
 	if cerr := wires.Close(end); cerr != nil {
 		log.Warn("clients were cut off", "err", cerr)
@@ -71,37 +76,8 @@ func serve(ctx context.Context, environ map[string]string, stdout, stderr io.Wri
 	return err
 }
 
-// runBridges runs bridges, and what reports of them, until the function it returns is
-// called, which waits for them as long as its context lasts.
-func runBridges(reports []*report, log *slog.Logger) (stop func(context.Context)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	for _, r := range reports {
-		reporting, end := context.WithCancel(context.Background())
-		running.Go(func() {
-			if err := r.bridge.Run(ctx); err != nil {
-				log.Error("bridge ended", "bridge", r.bridge.ClientID(), "err", err)
-			}
-			end()
-		})
-		running.Go(func() { r.run(reporting) })
-	}
-	return func(end context.Context) {
-		cancel()
-		done := make(chan struct{})
-		go func() {
-			running.Wait()
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-end.Done():
-		}
-	}
-}
-
-func (s *settings) logger(w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: s.LogLevel}
+func (s *settings) logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
@@ -162,32 +138,9 @@ func (s *settings) transport(log *slog.Logger) transport.Config {
 	}
 }
 
-// bridges makes the bridges, with their sessions in the gateway, and their reports.
-func (s *settings) bridges(wires *transport.Transport, srv *gateway.Server, log *slog.Logger) ([]*report, error) {
-	var all []*report
-	for i := range s.Bridges {
-		b := &s.Bridges[i]
-		r := newReport(srv, b.Name)
-		c := b.config(s, wires, log)
-		c.Changed = r.wake
-		c.Lost = func(cause string, topic []byte) { srv.Lost(r.bridge.ClientID(), cause, topic) }
-		var err error
-		if r.bridge, err = bridge.New(c); err != nil {
-			return nil, err
-		}
-		all = append(all, r)
-		srv.Provision(r.bridge.ClientID(), r.bridge.Subscriptions(), r.bridge.EndToEnd()...)
-		srv.Limit(r.bridge.ClientID(), gateway.Limits{
-			MaxBytes:      int64(b.QueueMaxBytes),
-			MaxMessages:   b.QueueMaxMessages,
-			MaxAge:        b.QueueMaxAge,
-			Policy:        gateway.Policy(*b.QueuePolicy),
-			DrainMessages: b.DrainMessages,
-			DrainBytes:    int64(b.DrainBytes),
-			Lost:          r.wake,
-		})
-	}
-	return all, nil
+// bridgeFile is where a bridge writes down what it knows of its servers.
+func bridgeFile(s *settings, name string) string {
+	return filepath.Join(s.DataDir, "bridge-"+url.PathEscape(name)+".json")
 }
 
 func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *slog.Logger) bridge.Config {
@@ -195,7 +148,7 @@ func (b *bridgeSettings) config(s *settings, wires *transport.Transport, log *sl
 		Name:            b.Name,
 		Failback:        b.Failback,
 		Redirect:        b.Redirect,
-		File:            filepath.Join(s.DataDir, "bridge-"+url.PathEscape(b.Name)+".json"),
+		File:            bridgeFile(s, b.Name),
 		ClientID:        b.ClientID,
 		Username:        b.Username,
 		TLS:             b.tls,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/tls"
 	"log/slog"
 	"net/netip"
@@ -88,12 +89,18 @@ type settings struct {
 
 	ShutdownTimeout time.Duration `group:"Process" env:"SHUTDOWN_TIMEOUT" envDefault:"10s" about:"How long an orderly end may take"`
 	MemoryLimit     size          `env:"MEMORY_LIMIT" default:"half of the machine's or control group's memory" about:"How much memory to stay under, if possible"`
-	LogLevel        slog.Level    `env:"LOG_LEVEL" envDefault:"info" about:"Least level to log: debug, info, warn or error"`
+	EnvFile         string        `env:"ENV_FILE" about:"File with more of these variables, in the form of this one; what is set in the environment wins. It is read again on SIGHUP, and then what is about bridges, SLUICE_LOG_LEVEL, and what SLUICE_USERS_FILE and SLUICE_TLS_CERT hold change without a restart"`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" reload:"yes" envDefault:"info" about:"Least level to log: debug, info, warn or error"`
 	LogFormat       logFormat     `env:"LOG_FORMAT" envDefault:"text" about:"Form of log lines: text or json"`
+
+	ForgetBridges words `env:"FORGET_BRIDGES" reload:"yes" about:"Names of bridges that are no more, with commas between them, whose backlog is to be dropped; it is kept otherwise, for a bridge of that name"`
 
 	// Bridges are the variables SLUICE_BRIDGE_0_..., SLUICE_BRIDGE_1_... Read one
 	// by one: env's own slices stop at a gap and at the first fault, and say nothing.
 	Bridges []bridgeSettings `env:"-"`
+
+	environ map[string]string // all that is set
+	origins map[string]string // of what SLUICE_ENV_FILE sets: path:line
 
 	// What the files named above hold, set by check.
 	tls        *tls.Config       // nil: no certificate
@@ -107,7 +114,7 @@ type bridgeSettings struct {
 	URL              serverURLs    `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket; or several with commas between them, of which the first is used that is well"`
 	Failback         time.Duration `env:"FAILBACK" envDefault:"5m" about:"How long between two looks whether an earlier one of several URLs is well again, to go back to it; 0 for never"`
 	Redirect         bridge.Hosts  `env:"REDIRECT_ALLOW" about:"Hosts that the upstream may send the bridge on to (Server Reference), for a time or for good: b.example.com,*.example.org,10.0.0.0/8"`
-	Name             string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it"`
+	Name             string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it. Numbers may have gaps"`
 	ClientID         string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username         string        `env:"USERNAME" about:"User name at the upstream"`
 	Password         secret        `env:"PASSWORD" about:"Password at the upstream"`
@@ -126,6 +133,7 @@ type bridgeSettings struct {
 	DrainMessages    int           `env:"DRAIN_MESSAGES" envDefault:"0" about:"How many messages a second go up of those that waited while the upstream was away, 0 for as many as the line carries"`
 	DrainBytes       size          `env:"DRAIN_BYTES" envDefault:"0" about:"How many bytes of them a second, 0 for as many as the line carries"`
 	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
+	Paused           bool          `env:"PAUSED" envDefault:"false" about:"Whether the bridge stays away from its upstream, while what is to go up waits: true or false"`
 	CA               string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
 	Cert             string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
 	Key              string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
@@ -155,6 +163,7 @@ type bridgeSettings struct {
 	clientIDSet bool // not by finish
 
 	// Set by check.
+	files [sha256.Size]byte // what the files hold that it names
 	urls  []*url.URL        // of URL; none if it is wrong
 	proxy *url.URL          // nil: none
 	token bridge.Token      // nil: Password does not expire

@@ -231,6 +231,22 @@ func (s serverURLs) String() string {
 	return strings.Join(list, ",")
 }
 
+// words are names with commas between them.
+type words []string
+
+func (w *words) UnmarshalText(text []byte) error {
+	*w = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return errors.New("a name is missing, or there is a comma too many")
+		}
+		*w = append(*w, part)
+	}
+	return nil
+}
+
+func (w words) String() string { return strings.Join(w, ",") }
+
 // policy is a gateway.Policy by name.
 type policy gateway.Policy
 

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"sluice/bridge"
+	"sluice/gateway"
+	"sluice/gateway/transport"
+)
+
+// fleet is the bridges at work. Not safe for concurrent use.
+type fleet struct {
+	// Set once.
+	srv   *gateway.Server
+	wires *transport.Transport
+	log   *slog.Logger
+
+	bridges map[string]*atWork // by name
+}
+
+// atWork is a bridge of a fleet.
+type atWork struct {
+	settings bridgeSettings
+	report   *report
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+func newFleet(srv *gateway.Server, wires *transport.Transport, log *slog.Logger) *fleet {
+	return &fleet{srv: srv, wires: wires, log: log, bridges: make(map[string]*atWork)}
+}
+
+// set brings the bridges to what s says. One that s has as before is not touched. With an
+// error none is.
+//
+// What waits in the gateway belongs to the name: a bridge that is changed goes on with it,
+// and that of one that is no more stays, until a bridge is called so again or s has it
+// forgotten. Between two bridges of one name the gateway's session goes on, so nothing
+// that is published meanwhile is missed.
+func (f *fleet) set(ctx context.Context, s *settings) error {
+	wanted := make(map[string]*bridgeSettings)
+	var wrong []error
+	for i := range s.Bridges {
+		b := &s.Bridges[i]
+		wanted[b.Name] = b
+		wrong = append(wrong, bridge.Check(b.config(s, f.wires, f.log)))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return err
+	}
+	before := maps.Clone(f.bridges)
+	f.end(ctx, func(old *atWork) bool {
+		b := wanted[old.settings.Name]
+		return b == nil || !old.settings.same(b)
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var fresh []*atWork
+	for i := range s.Bridges {
+		b := &s.Bridges[i]
+		if f.bridges[b.Name] != nil {
+			continue
+		}
+		w, err := f.prepare(s, b)
+		if err != nil {
+			return err
+		}
+		f.bridges[b.Name] = w
+		fresh = append(fresh, w)
+	}
+	f.retire(s)
+	for _, w := range fresh {
+		w.start(f.log)
+	}
+	f.tell(before)
+	return nil
+}
+
+// prepare makes a bridge, and its session in the gateway. The last one of its name has
+// ended: what that knew of its servers is in its file.
+func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
+	w := &atWork{settings: *b, report: newReport(f.srv, b.Name)}
+	c := b.config(s, f.wires, f.log)
+	c.Changed = w.report.wake
+	c.Lost = func(cause string, topic []byte) { f.srv.Lost(w.report.bridge.ClientID(), cause, topic) }
+	made, err := bridge.New(c)
+	if err != nil {
+		return nil, err
+	}
+	w.report.bridge = made
+	f.srv.Provision(made.ClientID(), made.Subscriptions(), made.EndToEnd()...)
+	f.srv.Limit(made.ClientID(), gateway.Limits{
+		MaxBytes:      int64(b.QueueMaxBytes),
+		MaxMessages:   b.QueueMaxMessages,
+		MaxAge:        b.QueueMaxAge,
+		Policy:        gateway.Policy(*b.QueuePolicy),
+		DrainMessages: b.DrainMessages,
+		DrainBytes:    int64(b.DrainBytes),
+		Lost:          w.report.wake,
+	})
+	return w, nil
+}
+
+// start runs the bridge, unless it is paused, and what reports of it.
+func (w *atWork) start(log *slog.Logger) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	reporting, end := context.WithCancel(context.Background())
+	w.running.Go(func() {
+		defer end()
+		if w.settings.Paused {
+			log.Info("bridge is paused, what is to go up waits", "bridge", w.settings.Name)
+			<-ctx.Done()
+			return
+		}
+		if err := w.report.bridge.Run(ctx); err != nil {
+			log.Error("bridge ended", "bridge", w.settings.Name, "err", err)
+		}
+	})
+	w.running.Go(func() { w.report.run(reporting) })
+}
+
+// end ends the bridges that are chosen, and waits for them as long as ctx lasts.
+func (f *fleet) end(ctx context.Context, chosen func(*atWork) bool) {
+	var ending []*atWork
+	for name, w := range f.bridges {
+		if chosen(w) {
+			w.cancel()
+			ending = append(ending, w)
+			delete(f.bridges, name)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		for _, w := range ending {
+			w.running.Wait()
+		}
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// stop ends all.
+func (f *fleet) stop(ctx context.Context) {
+	f.end(ctx, func(*atWork) bool { return true })
+}
+
+// retire has nothing more wait for bridges that are no more, of this process or earlier
+// ones, and drops what does where that is asked for.
+func (f *fleet) retire(s *settings) {
+	for id, waiting := range f.srv.Provisioned() {
+		name, ours := strings.CutPrefix(id, bridge.ClientPrefix)
+		switch {
+		case !ours || f.bridges[name] != nil:
+		case slices.Contains(s.ForgetBridges, name):
+			f.srv.Forget(id)
+			newReport(f.srv, name).clear()
+			os.Remove(bridgeFile(s, name)) // it may not be there
+			f.log.Info("bridge forgotten", "bridge", name, "dropped", waiting)
+		default:
+			f.srv.Provision(id, nil)
+			newReport(f.srv, name).clear()
+			if waiting > 0 {
+				f.log.Warn("messages wait for a bridge that is no more: give a bridge its name to send them, or name it in "+prefix+"FORGET_BRIDGES to drop them",
+					"bridge", name, "waiting", waiting)
+			}
+		}
+	}
+}
+
+// tell tells the log what has changed.
+func (f *fleet) tell(before map[string]*atWork) {
+	if len(before)+len(f.bridges) == 0 {
+		return
+	}
+	var added, changed, removed []string
+	for _, name := range slices.Sorted(maps.Keys(f.bridges)) {
+		switch old := before[name]; {
+		case old == nil:
+			added = append(added, name)
+		case old != f.bridges[name]:
+			changed = append(changed, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if f.bridges[name] == nil {
+			removed = append(removed, name)
+		}
+	}
+	f.log.Info("bridges set", "count", len(f.bridges), "added", added, "changed", changed, "removed", removed)
+}
+
+// same says whether b says the same of a bridge, but for the number in the variables' names.
+func (b *bridgeSettings) same(other *bridgeSettings) bool {
+	x, y := reflect.ValueOf(b).Elem(), reflect.ValueOf(other).Elem()
+	for i := range x.NumField() {
+		if x.Type().Field(i).IsExported() && !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			return false
+		}
+	}
+	return b.files == other.files
+}
