@@ -243,7 +243,7 @@ func (tr *dtlsTrial) handshake(ctx context.Context, common dtlsSettings) (net.Co
 	c.SessionStore = tr
 	if tr.l.conf.Key != nil {
 		c.PSK = tr.key
-		c.PSKIdentityHint = []byte(tr.l.conf.Hint)
+		c.PSKIdentityHint = []byte{}
 	}
 	c.VerifyConnection = func(s *dtls.State) error {
 		var certificate []byte

@@ -43,8 +43,7 @@ const (
 type DTLSConfig struct {
 	// Key finds the pre-shared key of an identity and the account that it
 	// stands for. It is called from many goroutines. nil for no such keys.
-	Key  func(identity string) (key []byte, user string, ok bool)
-	Hint string // told to who asks which identity to use; may be empty
+	Key func(identity string) (key []byte, user string, ok bool)
 
 	// Certificates is the listener's, with its ECDSA key; ClientCAs are those
 	// whose certificates prove who a client is, by their common name.

@@ -118,7 +118,7 @@ func wantEcho(t testing.TB, c net.Conn, text string) {
 
 func TestDTLSSuites(t *testing.T) {
 	h := newSessions(t)
-	_, l := listenDTLS(t, DTLSConfig{Key: testKey, CCM8: true, Hint: "sluice"}, h)
+	_, l := listenDTLS(t, DTLSConfig{Key: testKey, CCM8: true}, h)
 	all := sequencedSuites()
 	for name, conf := range map[string]DTLSClient{
 		"chacha20": {suites: all[:1]},
