@@ -15,6 +15,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -362,6 +363,47 @@ func TestHandshakesAreBounded(t *testing.T) {
 	c.Write([]byte("x"))
 	want(t, "echo", c, []byte("x"))
 }
+
+// Handshakes are broken off at every byte, by a close or a reset, and leave nothing.
+func TestBrokenHandshakes(t *testing.T) {
+	tr := start(t, Config{}, &recorder{receive: echo})
+	addr := listenTLS(t, tr, "tls")
+	first := &firstWrite{}
+	tls.Client(first, &tls.Config{ServerName: "gateway"}).Handshake()
+	hello := first.b
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			for n := i; n < 2*len(hello); n += 8 + len(hello)/64 {
+				nc := dialTCP(t, addr)
+				nc.Write(hello[:min(n, len(hello))])
+				if n%3 == 0 {
+					nc.SetLinger(0) // reset
+				}
+				if n > len(hello) { // the server's part has come
+					nc.Read(make([]byte, 1))
+				}
+				nc.Close()
+			}
+		})
+	}
+	clients.Wait()
+	if !settles(func() bool {
+		running, waiting := places(tr)
+		return tr.conns.Load() == 0 && running == 0 && waiting == 0
+	}) {
+		t.Errorf("%d connections are left", tr.conns.Load())
+	}
+}
+
+// firstWrite is a connection that takes one write.
+type firstWrite struct {
+	net.Conn
+	b []byte
+}
+
+func (c *firstWrite) Write(b []byte) (int, error)      { c.b = bytes.Clone(b); return 0, io.ErrClosedPipe }
+func (c *firstWrite) SetWriteDeadline(time.Time) error { return nil }
 
 // The Transport closes while handshakes are at every stage.
 func TestCloseWhileShaking(t *testing.T) {
