@@ -2,7 +2,6 @@ package transport
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -79,7 +78,6 @@ type loop struct {
 	// Set once.
 	t      *Transport
 	poller *poller
-	eventf int // wakes the loop
 	peers  []*loop
 
 	// Shared. asleep is set before the loop looks at dirty and tasks for the
@@ -121,49 +119,30 @@ func newLoop(t *Transport) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	eventf, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		p.close()
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	l := &loop{t: t, poller: p, eventf: eventf, buf: make([]byte, maxRecord+readSize)}
+	l := &loop{t: t, poller: p, buf: make([]byte, maxRecord+readSize)}
 	l.idle.Store(true)
-	// By edges it need not be read: each write is one.
-	if err := p.ctl(unix.EPOLL_CTL_ADD, int32(eventf), unix.EPOLLIN|unix.EPOLLET); err != nil {
-		l.close()
-		return nil, err
-	}
 	return l, nil
-}
-
-func (l *loop) close() {
-	l.poller.close()
-	unix.Close(l.eventf)
 }
 
 func (l *loop) wake() {
 	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
-		var one [8]byte // it is never read, only ever larger: 2^64 wakings fit in
-		binary.NativeEndian.PutUint64(one[:], 1)
-		unix.Write(l.eventf, one[:])
+		l.poller.wake()
 	}
 }
 
 // do has f run on the loop.
 func (l *loop) do(f func()) {
-	// The lock is held while waking, so that eventf is not closed before.
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.tasks = append(l.tasks, f)
 	l.idle.Store(false)
+	l.mu.Unlock()
 	l.wake()
 }
 
 func (l *loop) run() {
 	defer l.t.wg.Done()
 	for !l.quit || l.n > 0 || l.dirty.Load() != nil {
-		events := l.poller.wait(l.timeout())
-		l.asleep.Store(false)
+		events := l.wait()
 		for i := range events {
 			l.event(&events[i])
 		}
@@ -173,18 +152,28 @@ func (l *loop) run() {
 		l.attendAll()
 		l.expire()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.close()
+	l.poller.close()
 }
 
-// timeout is how long to wait, as poller.wait has it, and announces the sleep.
-func (l *loop) timeout() time.Duration {
-	l.asleep.Store(true)
-	if l.dirty.Load() != nil || !l.idle.Load() {
-		l.asleep.Store(false)
-		return 0
+// wait sleeps until there is something to do.
+func (l *loop) wait() []unix.EpollEvent {
+	if l.busy() {
+		return l.poller.peek()
 	}
+	l.poller.arm(l.timeout())
+	l.asleep.Store(true)
+	defer l.asleep.Store(false)
+	if l.busy() {
+		return l.poller.peek()
+	}
+	return l.poller.wait()
+}
+
+// busy says whether others want something of the loop.
+func (l *loop) busy() bool { return l.dirty.Load() != nil || !l.idle.Load() }
+
+// timeout is how long to sleep at most, negative for ever.
+func (l *loop) timeout() time.Duration {
 	var first time.Time
 	if len(l.ending) > 0 {
 		first = l.ending[0].until
@@ -216,9 +205,6 @@ func (l *loop) work() {
 // epoll_wait and here but by an event of its own, so the descriptor is still
 // the one that was meant.
 func (l *loop) event(ev *unix.EpollEvent) {
-	if int(ev.Fd) == l.eventf {
-		return
-	}
 	c := l.conns[ev.Fd]
 	if c == nil {
 		for _, ln := range l.listeners {
@@ -631,7 +617,7 @@ func (ls *loops) start(t *Transport) error {
 		l, err := newLoop(t)
 		if err != nil {
 			for _, l := range all[:i] {
-				l.close()
+				l.poller.close()
 			}
 			return fmt.Errorf("event loop: %w", err)
 		}

@@ -135,8 +135,53 @@ func TestOneWriteForARound(t *testing.T) {
 	want(t, "one frame", c.r, []byte("\x82\x05hello"))
 }
 
-// A loop is woken from elsewhere as often as it takes: each waking is one more on a
-// counter of the kernel's that refuses to overflow.
+// A poller that was woken, whenever that was, waits again after that, for an event or the
+// next waking.
+func TestPollerSleepsAgain(t *testing.T) {
+	p, err := newPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	fds := make([]int, 2)
+	if err := unix.Pipe2(fds, unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if err := p.ctl(unix.EPOLL_CTL_ADD, int32(fds[0]), unix.EPOLLIN); err != nil {
+		t.Fatal(err)
+	}
+	sleeps := func(what string, d time.Duration, end func()) {
+		t.Helper()
+		p.arm(d)
+		began := time.Now()
+		timer := time.AfterFunc(30*time.Millisecond, end)
+		defer timer.Stop()
+		p.wait()
+		if d := time.Since(began); d < 20*time.Millisecond || d > 10*time.Second {
+			t.Errorf("%s: waited %v", what, d)
+		}
+	}
+	for range 3 {
+		sleeps("until it is woken", -1, p.wake)
+		sleeps("until then", 30*time.Millisecond, func() {})
+		p.arm(-1)
+		p.wake()
+		p.wait() // at once
+		sleeps("after a waking before it waited", time.Hour, p.wake)
+		sleeps("until an event", -1, func() { unix.Write(fds[1], []byte{1}) })
+		p.wake()
+		if n := len(p.peek()); n != 1 {
+			t.Errorf("%d events", n)
+		}
+		p.arm(-1)
+		p.wait() // at once: it was woken while nobody waited
+		unix.Read(fds[0], make([]byte, 1))
+	}
+}
+
+// A loop is woken from elsewhere as often as it takes, and sleeps in between.
 func TestWokenOften(t *testing.T) {
 	opened := make(chan *Conn, 1)
 	tr := start(t, Config{Loops: 1}, &recorder{open: func(c *Conn) { opened <- c }})
@@ -147,6 +192,11 @@ func TestWokenOften(t *testing.T) {
 	for i := range 2000 {
 		send(c, []byte{byte(i)})
 		want(t, "what was sent while the loop slept", nc, []byte{byte(i)})
+	}
+	before := cpu()
+	time.Sleep(300 * time.Millisecond)
+	if used := cpu() - before; used > 150*time.Millisecond {
+		t.Errorf("%v of processor time in 300 ms of waiting", used)
 	}
 }
 

@@ -27,7 +27,7 @@ type poller struct {
 	events [256]unix.EpollEvent
 	n      int
 	poll   func(uintptr) bool
-	limit  bool // a deadline is set
+	limit  bool // a deadline is set, or was by wake
 }
 
 func newPoller() (*poller, error) {
@@ -58,23 +58,37 @@ func (p *poller) ctl(op int, fd int32, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, int(fd), &unix.EpollEvent{Events: events, Fd: fd}))
 }
 
-// wait returns what has happened, valid until the next call: at once if d is 0,
-// after d at most if it is positive. It may return nothing before.
-func (p *poller) wait(d time.Duration) []unix.EpollEvent {
-	if d == 0 {
-		p.look()
-		return p.events[:p.n]
-	}
-	if d > 0 || p.limit {
-		p.limit = d > 0
+// arm prepares wait: d is how long that may last at most, negative for ever. What wait
+// has returned for is over.
+func (p *poller) arm(d time.Duration) {
+	if d >= 0 || p.limit {
+		p.limit = d >= 0
 		var at time.Time
 		if p.limit {
 			at = time.Now().Add(d)
 		}
 		p.file.SetReadDeadline(at)
 	}
-	p.n = 0             // should the deadline have passed before it looks
-	p.conn.Read(p.poll) // its error is that deadline
+}
+
+// wake has wait return, the next one if nobody is in it now. Anybody may call it. The
+// goroutine that waits is made ready by that, with no system call.
+func (p *poller) wake() { p.file.SetReadDeadline(past) }
+
+var past = time.Unix(1, 0)
+
+// wait returns what has happened, valid until the next call. It may return nothing.
+func (p *poller) wait() []unix.EpollEvent {
+	p.n = 0 // should the deadline have passed before it looks
+	if p.conn.Read(p.poll) != nil {
+		p.limit = true // it has passed, and has to be taken back
+	}
+	return p.events[:p.n]
+}
+
+// peek is wait without waiting.
+func (p *poller) peek() []unix.EpollEvent {
+	p.look()
 	return p.events[:p.n]
 }
 
