@@ -118,13 +118,17 @@ type Bridge struct {
 	doubtful     ids  // of received, that may be of a session that the upstream has lost
 	strange      bool // the upstream may have a session of which the gateway knows nothing
 
-	mu     sync.Mutex
-	status Status // guarded by mu; without Counters
+	resumed chan struct{} // has room for one
+
+	mu        sync.Mutex
+	status    Status             // guarded by mu; without Counters
+	interrupt context.CancelFunc // guarded by mu: ends the present attempt; nil before the first
 }
 
 // Status is how a bridge fares.
 type Status struct {
 	Connected bool
+	Paused    bool
 	Since     time.Time     // of the last change of Connected; zero before the first connection
 	Version   codec.Version // of the last connection to the upstream
 	Server    string        // URL of the last that was connected; empty before
@@ -179,6 +183,7 @@ func New(cfg Config) (*Bridge, error) {
 		cfg:       cfg,
 		clientID:  []byte(ClientPrefix + cfg.Name),
 		start:     time.Now(),
+		resumed:   make(chan struct{}, 1),
 		upNames:   newNames(cfg.Up, cfg.UpPrefix),
 		downNames: newNames(cfg.Down, cfg.DownPrefix),
 		log:       cfg.Log.With("bridge", cfg.Name),
@@ -309,37 +314,59 @@ func (b *Bridge) ClientID() string { return string(b.clientID) }
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.remember()
 	for {
-		err := b.connect(ctx)
+		attempt, done := b.unpaused(ctx)
+		if attempt == nil {
+			return nil
+		}
+		wait := b.once(ctx, attempt)
+		select {
+		case <-time.After(wait):
+		case <-b.resumed:
+		case <-attempt.Done():
+		}
+		done()
 		if ctx.Err() != nil {
 			return nil
 		}
-		lasted := b.ended(err)
-		b.remember()
-		if planned(err) {
-			b.log.Info("connecting anew", "reason", err)
-			b.wentBack = errors.Is(err, errFailback)
-			continue
-		}
-		if lasted >= stable {
-			b.hops = maxHops
-		}
-		if lasted > 0 {
-			if b.sentOn = b.redirect(b.current, err); b.sentOn != nil {
-				continue
-			}
-		}
-		wait := b.backoff.next(lasted, permanent(err))
-		attrs := []any{"error", err, "retry_in", wait.Round(time.Millisecond)}
-		if hint := hint(err); hint != "" {
-			attrs = append(attrs, "hint", hint)
-		}
-		b.log.Warn("bridge is not connected", attrs...)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil
+	}
+}
+
+// once connects and relays until the link ends, or the attempt does, and returns how
+// long to wait before the next.
+func (b *Bridge) once(ctx, attempt context.Context) (wait time.Duration) {
+	err := b.connect(attempt)
+	if ctx.Err() != nil {
+		return 0
+	}
+	if attempt.Err() != nil {
+		err = errPaused
+	}
+	lasted := b.ended(err)
+	b.remember()
+	if planned(err) {
+		b.log.Info("connecting anew", "reason", err)
+		b.wentBack = errors.Is(err, errFailback)
+		return 0
+	}
+	if err == errPaused {
+		b.log.Info("bridge is paused, what is to go up waits")
+		return 0
+	}
+	if lasted >= stable {
+		b.hops = maxHops
+	}
+	if lasted > 0 {
+		if b.sentOn = b.redirect(b.current, err); b.sentOn != nil {
+			return 0
 		}
 	}
+	wait = b.backoff.next(lasted, permanent(err))
+	attrs := []any{"error", err, "retry_in", wait.Round(time.Millisecond)}
+	if hint := hint(err); hint != "" {
+		attrs = append(attrs, "hint", hint)
+	}
+	b.log.Warn("bridge is not connected", attrs...)
+	return wait
 }
 
 // connect makes both connections and relays until one of them ends.

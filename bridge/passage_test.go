@@ -217,3 +217,40 @@ func TestSynchronises(t *testing.T) {
 		local.wantAsked("once")
 	})
 }
+
+func TestPause(t *testing.T) {
+	play(t, Config{}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 1, "sensors/1", "a"))
+		up.want("goes up", publish(1, 1, "sensors/1", "a"))
+		s.b.Pause()
+		up.want("the upstream is left in order", &codec.Disconnect{})
+		local.want("and so is the gateway", &codec.Disconnect{})
+		time.Sleep(time.Hour)
+		if len(s.upstreams) != 0 || !s.b.Status().Paused || s.b.Status().Connected {
+			t.Errorf("%d connections while paused: %+v", len(s.upstreams), s.b.Status())
+		}
+		began := time.Now()
+		s.b.Resume()
+		s.connect(codec.Connack{SessionPresent: true})
+		if took := time.Since(began); took > 0 {
+			t.Errorf("resumed after %v", took)
+		}
+		s.b.Pause()
+		s.b.Resume()
+		s.connect(codec.Connack{SessionPresent: true})
+
+		s.unreachable(true)
+		s.b.Pause()
+		s.b.Resume()
+		time.Sleep(time.Hour)
+		s.unreachable(false)
+		began = time.Now()
+		s.b.Resume()
+		s.connect(codec.Connack{SessionPresent: true})
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a wait for the next attempt goes on for %v", took)
+		}
+		s.b.Pause()
+	})
+}

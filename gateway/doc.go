@@ -55,7 +55,9 @@
 //     not read; both are counted.
 //   - A 3.1.1 client that may not publish to a topic gets its acknowledgement, since
 //     3.1.1 has no other answer than closing; the message is dropped and counted.
-//   - Devices may not publish to topics that begin with $.
+//   - Devices may not publish to topics that begin with $, but to $CONTROL/ if they are
+//     let in with an account that may write there, or where there are no accounts, from
+//     this machine. What they publish there is for the gateway only.
 //   - Where a publisher waits for an upstream, acknowledgements of its other messages go
 //     before in MQTT 5 and MQTT-SN, and wait behind in 3.1.1, whose order binds servers
 //     too. What the upstream refuses is told with its reason; to a 3.1.1 client it is

@@ -72,11 +72,30 @@ func (s *Server) Limit(clientID string, l Limits) {
 	if to == nil {
 		return
 	}
-	to.limit = &limit{Limits: l, to: to, budget: newBudget(l.DrainMessages, l.DrainBytes), losses: Losses{Causes: map[string]uint64{}, Topics: map[string]uint64{}}}
+	fresh := &limit{Limits: l, to: to, budget: newBudget(l.DrainMessages, l.DrainBytes), losses: Losses{Causes: map[string]uint64{}, Topics: map[string]uint64{}}}
+	if old := to.limit; old != nil {
+		fresh.losses = old.losses
+		s.unlimit(to)
+	}
+	to.limit = fresh
 	if l.Policy == Reject {
 		s.rejecting++
 	}
 	to.limit.expire()
+}
+
+// unlimit takes a session's limits back.
+func (s *Server) unlimit(to *session) {
+	l := to.limit
+	if l == nil {
+		return
+	}
+	s.stopTimer(&l.timer)
+	s.stopTimer(&l.drain)
+	if l.Policy == Reject {
+		s.rejecting--
+	}
+	to.limit = nil
 }
 
 // policy is what happens when the session's queue is full.

@@ -173,3 +173,36 @@ func TestLossesAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Limits may be set anew, and go with the session.
+func TestLimitsAreReplaced(t *testing.T) {
+	onDisk(t, Config{QueuePolicy: DropOldest}, func(at *site) {
+		at.limited(Limits{MaxMessages: 1, MaxAge: time.Minute, Policy: Reject})
+		pub := at.join("pub", codec.V5)
+		offer := func(sentence string, code codec.ReasonCode) {
+			t.Helper()
+			pub.send(message("a/1", "x", 1, 1))
+			if ack, ok := pub.next().(*codec.Puback); !ok || ack.Code != code {
+				t.Errorf("%s: answered with %v, want %v", sentence, ack, code)
+			}
+		}
+		offer("there is room", codec.Success)
+		offer("there is none", codec.QuotaExceeded)
+		at.limited(Limits{MaxMessages: 1, Policy: DropNewest})
+		offer("by the new policy", codec.Success)
+		time.Sleep(time.Hour)
+		at.settle()
+		at.wantLosses("of the new limits", map[string]uint64{lossFull: 1}, map[string]uint64{"a/1": 1})
+		at.limited(Limits{MaxMessages: 1, Policy: Reject})
+		at.wantLosses("are known yet", map[string]uint64{lossFull: 1}, map[string]uint64{"a/1": 1})
+		offer("as before", codec.QuotaExceeded)
+		if n := at.srv.rejecting; n != 1 {
+			t.Errorf("%d sessions reject, want 1", n)
+		}
+		at.srv.Forget("$bridge/up")
+		offer("nobody is there who wants it", codec.NoMatchingSubscribers)
+		if n := at.srv.rejecting; n != 0 {
+			t.Errorf("%d sessions reject, want none", n)
+		}
+	})
+}

@@ -49,6 +49,10 @@ func (c *conn) publish(p *codec.Publish) {
 		}
 		c.unacked++
 	}
+	if isControl(p.Topic) && !c.trusted {
+		c.control(p)
+		return
+	}
 	code, known := s.admit(c, &p.Message)
 	if code >= codec.UnspecifiedError {
 		c.denied(p, code)

@@ -165,6 +165,7 @@ func (to *session) end() {
 	to.ended = true
 	delete(s.sessions, to.id)
 	s.stopTimer(&to.timer)
+	s.unlimit(to)
 	for _, sub := range to.subs.list {
 		s.detachSubscription(sub)
 	}

@@ -20,7 +20,7 @@ type bridgeReport struct {
 	Losses *gateway.Losses `json:"losses,omitempty"` // nil: there were none
 }
 
-// bridge prints how the bridges of a running gateway fare.
+// bridge prints how the bridges of a running gateway fare, or tells one what to do.
 func (c *command) bridge(ctx context.Context) error {
 	var to target
 	f := c.flags("bridge")
@@ -28,9 +28,12 @@ func (c *command) bridge(ctx context.Context) error {
 		return err
 	}
 	asJSON := f.Bool("json", false, "")
-	args, err := c.parse(f, 1)
+	args, err := c.parse(f, 2)
 	if err != nil {
 		return err
+	}
+	if len(args) == 2 {
+		return tellBridge(ctx, &to, args[0], args[1])
 	}
 	list, err := readReports(ctx, &to)
 	if err != nil {
@@ -57,6 +60,41 @@ func (c *command) bridge(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tellBridge has a bridge pause, resume or drain.
+func tellBridge(ctx context.Context, to *target, name, what string) error {
+	if what != "pause" && what != "resume" && what != "drain" {
+		return usage("%q is none of pause, resume, drain", what)
+	}
+	client, err := to.connect(ctx, &codec.Connect{CleanStart: true})
+	if err != nil {
+		return err
+	}
+	defer client.disconnect()
+	stop := context.AfterFunc(ctx, client.disconnect)
+	defer stop()
+	p := codec.Publish{ID: 1, Message: codec.Message{Topic: []byte("$CONTROL/bridge/" + inTopic.Replace(name)), Payload: []byte(what), QoS: 1}}
+	if err := client.send(&p); err != nil {
+		return err
+	}
+	for {
+		packet, err := client.receive()
+		if err != nil {
+			return fmt.Errorf("connection lost: %w", err)
+		}
+		switch ack, ok := packet.(*codec.Puback); {
+		case !ok:
+		case ack.Code == codec.TopicNameInvalid:
+			return fmt.Errorf("the gateway has no bridge %q", name)
+		case ack.Code == codec.NotAuthorized:
+			return fmt.Errorf("the gateway takes this from those whom the users file lets write $CONTROL/bridge/%s, or without accounts from its own machine", name)
+		case ack.Code >= codec.UnspecifiedError:
+			return refused("to "+what, ack.Code, ack.ReasonString)
+		default:
+			return nil
+		}
+	}
 }
 
 // readReports asks a gateway for what it retains about its bridges.
@@ -128,6 +166,9 @@ func addReport(found map[string]*bridgeReport, p *codec.Publish) error {
 func (r *bridgeReport) text(now time.Time) string {
 	var b strings.Builder
 	state := "not connected"
+	if r.Paused {
+		state = "paused"
+	}
 	if r.Connected {
 		state = "connected to " + r.Server + ", MQTT " + r.Version
 	}

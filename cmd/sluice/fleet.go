@@ -21,6 +21,7 @@ type fleet struct {
 	// Set once.
 	srv   *gateway.Server
 	wires *transport.Transport
+	told  *reports // the bridges that clients can tell what to do
 	log   *slog.Logger
 
 	bridges map[string]*atWork // by name
@@ -34,8 +35,8 @@ type atWork struct {
 	running  sync.WaitGroup
 }
 
-func newFleet(srv *gateway.Server, wires *transport.Transport, log *slog.Logger) *fleet {
-	return &fleet{srv: srv, wires: wires, log: log, bridges: make(map[string]*atWork)}
+func newFleet(srv *gateway.Server, wires *transport.Transport, told *reports, log *slog.Logger) *fleet {
+	return &fleet{srv: srv, wires: wires, told: told, log: log, bridges: make(map[string]*atWork)}
 }
 
 // set brings the bridges to what s says. One that s has as before is not touched. With an
@@ -80,6 +81,7 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 	f.retire(s)
 	for _, w := range fresh {
 		w.start(f.log)
+		f.told.add(w.report)
 	}
 	f.tell(before)
 	return nil
@@ -110,18 +112,17 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 	return w, nil
 }
 
-// start runs the bridge, unless it is paused, and what reports of it.
+// start runs the bridge, which may be paused, and what reports of it.
 func (w *atWork) start(log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	reporting, end := context.WithCancel(context.Background())
+	if w.settings.Paused {
+		w.report.bridge.Pause()
+		log.Info("bridge is paused, what is to go up waits", "bridge", w.settings.Name)
+	}
 	w.running.Go(func() {
 		defer end()
-		if w.settings.Paused {
-			log.Info("bridge is paused, what is to go up waits", "bridge", w.settings.Name)
-			<-ctx.Done()
-			return
-		}
 		if err := w.report.bridge.Run(ctx); err != nil {
 			log.Error("bridge ended", "bridge", w.settings.Name, "err", err)
 		}
@@ -134,6 +135,7 @@ func (f *fleet) end(ctx context.Context, chosen func(*atWork) bool) {
 	var ending []*atWork
 	for name, w := range f.bridges {
 		if chosen(w) {
+			f.told.remove(w.report)
 			w.cancel()
 			ending = append(ending, w)
 			delete(f.bridges, name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/bridge"
@@ -31,6 +32,7 @@ type report struct {
 type bridgeState struct {
 	Name      string    `json:"bridge"`
 	Connected bool      `json:"connected"`
+	Paused    bool      `json:"paused"`
 	Since     time.Time `json:"since,omitzero"` // of connected; zero: it never was
 	Server    string    `json:"server,omitempty"`
 	Version   string    `json:"version,omitempty"` // of MQTT
@@ -97,7 +99,7 @@ func (r *report) publish() bridgeState {
 
 func (r *report) now() bridgeState {
 	status := r.bridge.Status()
-	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Since: status.Since.Round(time.Millisecond), Server: status.Server}
+	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Paused: status.Paused, Since: status.Since.Round(time.Millisecond), Server: status.Server}
 	if status.Version != 0 {
 		s.Version = status.Version.String()
 	}
@@ -121,4 +123,48 @@ func (r *report) clear() {
 	for _, name := range []string{"state", "losses"} {
 		r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Retain: true})
 	}
+}
+
+// reports are the bridges that can be told what to do, by their names.
+type reports struct {
+	mu     sync.Mutex
+	byName map[string]*report
+}
+
+func (all *reports) add(r *report) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.byName == nil {
+		all.byName = make(map[string]*report)
+	}
+	all.byName[r.bridge.Name()] = r
+}
+
+func (all *reports) remove(r *report) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	delete(all.byName, r.bridge.Name())
+}
+
+// control is gateway.Config.Control: on bridge/NAME, pause, resume or drain.
+func (all *reports) control(topic, payload string) codec.ReasonCode {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for name, r := range all.byName {
+		if topic != "bridge/"+inTopic.Replace(name) {
+			continue
+		}
+		switch payload {
+		case "pause":
+			r.bridge.Pause()
+		case "resume":
+			r.bridge.Resume()
+		case "drain":
+			go r.srv.Drain(r.bridge.ClientID()) // whose lock is held
+		default:
+			return codec.PayloadFormatInvalid
+		}
+		return codec.Success
+	}
+	return codec.TopicNameInvalid
 }

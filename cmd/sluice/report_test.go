@@ -69,4 +69,26 @@ func TestReport(t *testing.T) {
 	if code, _, stderr := runCommand(t, environ, "", "bridge", "other"); code != exitFailed || !strings.Contains(stderr, `nothing of a bridge "other"`) {
 		t.Errorf("bridge other ends with %d: %s", code, stderr)
 	}
+
+	for _, what := range []string{"pause", "drain"} {
+		if code, _, stderr := runCommand(t, environ, "", "bridge", "to/the+cloud", what); code != exitOK {
+			t.Errorf("bridge %s ends with %d: %s", what, code, stderr)
+		}
+	}
+	read("state", &s, func() bool { return s.Paused })
+	if code, stdout, _ := runCommand(t, environ, "", "bridge"); code != exitOK || !strings.Contains(stdout, "to/the+cloud: paused") {
+		t.Errorf("bridge ends with %d: %s", code, stdout)
+	}
+	if code, _, stderr := runCommand(t, environ, "", "pub", "-t", "$CONTROL/bridge/to%2Fthe%2Bcloud", "-m", "resume", "-q", "2"); code != exitOK {
+		t.Errorf("pub ends with %d: %s", code, stderr)
+	}
+	read("state", &s, func() bool { return !s.Paused })
+	for _, c := range []struct{ name, what, stderr string }{
+		{"other", "pause", `the gateway has no bridge "other"`},
+		{"other", "fly", `"fly" is none of pause, resume, drain`},
+	} {
+		if code, _, stderr := runCommand(t, environ, "", "bridge", c.name, c.what); code == exitOK || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("bridge %s %s ends with %d: %s", c.name, c.what, code, stderr)
+		}
+	}
 }

@@ -36,7 +36,8 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 		debug.SetGCPercent(gcPercent)
 	}
 
-	srv := gateway.New(s.gateway(log))
+	var told reports
+	srv := gateway.New(s.gateway(&told, log))
 	db, err := store.Open(s.store(srv, log))
 	if err != nil {
 		return fmt.Errorf("%sDATA_DIR: %w", prefix, err)
@@ -51,7 +52,7 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 	}
 	wires := transport.New(s.transport(log), srv)
 	g := &running{settings: s, environ: environ, srv: srv, log: log, level: level, tls: new(atomic.Pointer[tls.Config])}
-	g.bridges = newFleet(srv, wires, log)
+	g.bridges = newFleet(srv, wires, &told, log)
 	g.tls.Store(s.tls)
 	err = g.bridges.set(ctx, s)
 	if err == nil {
@@ -84,8 +85,9 @@ func (s *settings) logger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-func (s *settings) gateway(log *slog.Logger) gateway.Config {
+func (s *settings) gateway(told *reports, log *slog.Logger) gateway.Config {
 	return gateway.Config{
+		Control:          told.control,
 		Access:           s.accounts,
 		Anonymous:        s.AuthAnonymous,
 		MaxPacketSize:    uint32(s.MaxPacketSize),

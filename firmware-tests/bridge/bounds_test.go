@@ -16,6 +16,7 @@ import (
 // report is what is retained on $SYS/bridge/0/state and losses.
 type report struct {
 	Connected   bool
+	Paused      bool
 	Messages    int // of losses: lost, of state: waiting
 	Bytes       int64
 	Error       string
@@ -155,6 +156,41 @@ func TestBacklogDrainsByBudget(t *testing.T) {
 			t.Errorf("%d messages in %v, at 20 a second", n-1, took)
 		}
 		center.want("then what came later", topic, "live")
+	})
+}
+
+// Who stands beside the gateway keeps a bridge off the line, and lets it on again.
+func TestPauseAndDrain(t *testing.T) {
+	at(t, all, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, in("UP=@pause/# 1", up.name), "DRAIN_MESSAGES=1")
+		center, device := s.center("center"), s.device("device")
+		center.subscribe(1, in("@pause/#", up.name))
+		tell := func(what string) {
+			device.publish(wire.Publish{Topic: "$CONTROL/bridge/0", Payload: what, QoS: 1})
+		}
+		tell("pause")
+		s.tells("it is paused", "state", func(r report) bool { return r.Paused && !r.Connected })
+		const n = 200
+		for i := range n {
+			device.publish(wire.Publish{Topic: in("@pause/1", up.name), Payload: fmt.Sprint(i), QoS: 1})
+		}
+		center.wantNothing("nothing goes up")
+		resumed := time.Now()
+		tell("resume")
+		s.tells("it goes on", "state", func(r report) bool { return !r.Paused && r.Connected })
+		center.want("by the budget", in("@pause/1", up.name), "0")
+		tell("drain")
+		for i := 1; i < n; i++ {
+			center.want("all, in order", in("@pause/1", up.name), fmt.Sprint(i))
+		}
+		if took := time.Since(resumed); took > n*time.Second/2 {
+			t.Errorf("drained by the budget, in %v", took)
+		}
+		device.id++
+		device.send(wire.Publish{Topic: "$CONTROL/bridge/1", Payload: "pause", QoS: 1, ID: device.id}.Bytes(wire.V5))
+		if code := device.ack(wire.PUBACK).Code(); code != 0x90 {
+			t.Errorf("a bridge that is not there answers with %#x", code)
+		}
 	})
 }
 

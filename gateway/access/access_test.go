@@ -205,6 +205,7 @@ func TestWithoutGrantsAllButServersTopics(t *testing.T) {
 				{"write", "any/topic", true},
 				{"write", "$SYS/x", false},
 				{"write", "$SYS", false},
+				{"write", "$CONTROL/bridge/cloud", false},
 				{"write", "$SYSTEM/x", true},
 				{"read", "#", true},
 				{"read", "$SYS/#", true},

@@ -64,7 +64,7 @@ func (l *List) CanPublish(user, clientID string, topic []byte) bool {
 		return allowed
 	}
 	// "$" topics are the server's own to write. [section 4.7.2]
-	return name != "$SYS" && !strings.HasPrefix(name, "$SYS/")
+	return name != "$SYS" && !strings.HasPrefix(name, "$SYS/") && !strings.HasPrefix(name, "$CONTROL/")
 }
 
 // CanSubscribe says whether user, connected as clientID, may subscribe to

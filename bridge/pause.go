@@ -1,0 +1,53 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+)
+
+var errPaused = errors.New("paused")
+
+// Pause has the bridge take leave of its upstream and stay away until Resume, or the
+// end of the process. What is to go up waits in the gateway, what is to come down with
+// the upstream.
+func (b *Bridge) Pause() {
+	b.mu.Lock()
+	b.status.Paused = true
+	if b.interrupt != nil {
+		b.interrupt()
+	}
+	b.mu.Unlock()
+	b.cfg.Changed()
+}
+
+// Resume ends a pause. The bridge connects at once, also if it was not paused but
+// waited for its next attempt.
+func (b *Bridge) Resume() {
+	b.mu.Lock()
+	b.status.Paused = false
+	b.mu.Unlock()
+	select {
+	case b.resumed <- struct{}{}:
+	default:
+	}
+	b.cfg.Changed()
+}
+
+// unpaused waits until the bridge is not paused, and returns a context for connecting
+// once, and the wait after it, which ends with a pause. It is nil if ctx has ended.
+func (b *Bridge) unpaused(ctx context.Context) (context.Context, context.CancelFunc) {
+	for {
+		b.mu.Lock()
+		if !b.status.Paused {
+			defer b.mu.Unlock()
+			ctx, b.interrupt = context.WithCancel(ctx)
+			return ctx, b.interrupt
+		}
+		b.mu.Unlock()
+		select {
+		case <-b.resumed:
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}

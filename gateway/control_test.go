@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"testing"
+
+	"sluice/codec"
+)
+
+func TestControl(t *testing.T) {
+	list := accounts(t, "boss", " write #", " write $CONTROL/bridge/+", "device", "other", " write #", "all", " read #", " read $CONTROL/#")
+	told := ""
+	cfg := Config{Access: list, Control: func(topic, payload string) codec.ReasonCode {
+		if payload == "fly" {
+			return codec.PayloadFormatInvalid
+		}
+		told += topic + " " + payload + ";"
+		return codec.Success
+	}}
+	inBubble(t, cfg, func(at *site) {
+		for _, v := range versions {
+			told = ""
+			all := at.join("all", v, as("all", "sesame"))
+			all.subscribe(1, "$CONTROL/#", "#")
+			boss := at.join("boss", v, as("boss", "sesame"))
+			boss.send(message("$CONTROL/bridge/cloud", "pause", 1, 1), message("$CONTROL/bridge/cloud", "resume", 2, 2), message("$CONTROL/bridge/cloud", "drain", 0, 0))
+			boss.want("acknowledged when it has been obeyed", &codec.Puback{ID: 1}, &codec.Pubrec{ID: 2})
+			boss.send(message("$CONTROL/bridge/cloud", "resume", 2, 2), &codec.Pubrel{ID: 2})
+			boss.want("once", &codec.Pubrec{ID: 2}, &codec.Pubcomp{ID: 2})
+			refusal := func(code codec.ReasonCode) *codec.Puback {
+				if v != codec.V5 {
+					code = codec.Success // 3.1.1 knows no refusal
+				}
+				return &codec.Puback{ID: 3, Code: code, ReasonString: reasonIf(v, code)}
+			}
+			boss.send(message("$CONTROL/bridge/cloud", "fly", 1, 3))
+			boss.want("what makes no sense is refused", refusal(codec.PayloadFormatInvalid))
+			boss.send(message("$CONTROL/other", "pause", 1, 3))
+			boss.want("where the file lets nobody write", refusal(codec.NotAuthorized))
+			for _, name := range []string{"device", "other"} {
+				p := at.join(name, v, as(name, "sesame"))
+				p.send(message("$CONTROL/bridge/cloud", "pause", 1, 3))
+				p.want("an account has to be let write there", refusal(codec.NotAuthorized))
+				p.cut()
+			}
+			if told != "bridge/cloud pause;bridge/cloud resume;bridge/cloud drain;" {
+				t.Errorf("told %q", told)
+			}
+			all.wantIdle("nobody else hears of it")
+			all.cut()
+			boss.cut()
+		}
+	})
+	cfg.Access = nil
+	inBubble(t, cfg, func(at *site) {
+		p := at.join("p", codec.V5) // whose address is not known
+		p.send(message("$CONTROL/bridge/cloud", "pause", 1, 3))
+		p.want("without accounts only who is on this machine", &codec.Puback{ID: 3, Code: codec.NotAuthorized, ReasonString: reasonIf(codec.V5, codec.NotAuthorized)})
+	})
+}
+
+func reasonIf(v codec.Version, code codec.ReasonCode) []byte {
+	if v != codec.V5 || code < codec.UnspecifiedError {
+		return nil
+	}
+	return []byte(code.String())
+}
