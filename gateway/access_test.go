@@ -262,3 +262,20 @@ func TestConnectOfStrangersIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestSetAccess(t *testing.T) {
+	onDisk(t, Config{Access: accounts(t, "ali", " read #", " write #", "kasim", " read #")}, func(at *site) {
+		ali := at.join("a", codec.V5, as("ali", "sesame"), keep)
+		ali.subscribe(1, "a", "b")
+		kasim := at.join("k", codec.V5, as("kasim", "sesame"))
+		at.srv.SetAccess(accounts(t, "ali", " read a", " write a", "zora", " write #"))
+		at.settle()
+		kasim.wantRefused("who has no account any more goes", codec.NotAuthorized)
+		zora := at.join("z", codec.V5, as("zora", "sesame"))
+		zora.send(message("a", "1", 0, 0), message("b", "2", 0, 0))
+		ali.want("what is allowed still comes", message("a", "1", 0, 0))
+		ali.wantIdle("and no more")
+		ali.send(message("b", "3", 1, 7))
+		ali.want("nor may more be sent", &codec.Puback{ID: 7, Code: codec.NotAuthorized, ReasonString: []byte(codec.NotAuthorized.String())})
+	})
+}

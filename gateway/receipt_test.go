@@ -280,3 +280,34 @@ func TestDeviceWaitsForUpstream(t *testing.T) {
 		m.want("QoS 1 is refused", &sn.Puback{TopicID: id, MessageID: 5, Code: sn.NotSupported})
 	})
 }
+
+// What waits for a bridge that is no more stays, and nothing joins it, until it is forgotten.
+func TestRetiredBridge(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.provision("$bridge/old", "alarms/#")
+		at.join("device", codec.V5, keep)
+		pub := at.join("pub", codec.V5)
+		pub.send(message("alarms/1", "x", 1, 1), message("other", "y", 1, 2))
+		pub.want("on disk", &codec.Puback{ID: 2})
+		at.srv.Provision("$bridge/old", nil)
+		at.settle()
+		pub.want("nobody waits any more for who is not to come", &codec.Puback{ID: 1})
+		pub.send(message("alarms/1", "z", 1, 3))
+		pub.want("nobody asks for more", &codec.Puback{ID: 3, Code: codec.NoMatchingSubscribers})
+		at.restart()
+		if got := at.srv.Provisioned(); len(got) != 1 || got["$bridge/old"] != 2 {
+			t.Errorf("sessions that were provisioned, with what waits: %v", got)
+		}
+		at.provision("$bridge/old", "alarms/#")
+		pub = at.join("pub", codec.V5)
+		pub.send(message("alarms/1", "v", 1, 4))
+		pub.wantIdle("back again it is waited for")
+		at.srv.Forget("$bridge/old")
+		at.settle()
+		pub.want("its end is no word of an upstream", &codec.Puback{ID: 4, Code: codec.QuotaExceeded, ReasonString: []byte("queue full, or the disk: see the gateway's log")})
+		if got := at.srv.Provisioned(); len(got) != 0 {
+			t.Errorf("forgotten, and still there: %v", got)
+		}
+		at.srv.Forget("$bridge/old")
+	})
+}
