@@ -118,7 +118,11 @@ type Bridge struct {
 	doubtful     ids  // of received, that may be of a session that the upstream has lost
 	strange      bool // the upstream may have a session of which the gateway knows nothing
 
-	resumed chan struct{} // has room for one
+	resumed   chan struct{} // has room for one
+	finishing struct {      // see Finish
+		once  sync.Once
+		asked chan struct{}
+	}
 
 	mu        sync.Mutex
 	status    Status             // guarded by mu; without Counters
@@ -196,6 +200,7 @@ func New(cfg Config) (*Bridge, error) {
 			b.mark = cfg.mark()
 		}
 	}
+	b.finishing.asked = make(chan struct{})
 	if err := b.recall(); err != nil {
 		b.log.Warn("what was known of the servers is lost", "error", err)
 	}
@@ -322,10 +327,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 		select {
 		case <-time.After(wait):
 		case <-b.resumed:
+		case <-b.finishing.asked:
 		case <-attempt.Done():
 		}
 		done()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || b.finished() {
 			return nil
 		}
 	}
@@ -343,6 +349,9 @@ func (b *Bridge) once(ctx, attempt context.Context) (wait time.Duration) {
 	}
 	lasted := b.ended(err)
 	b.remember()
+	if errors.Is(err, errFinished) {
+		return 0
+	}
 	if planned(err) {
 		b.log.Info("connecting anew", "reason", err)
 		b.wentBack = errors.Is(err, errFailback)

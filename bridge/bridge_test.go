@@ -389,6 +389,12 @@ func TestMaximumQoS(t *testing.T) {
 		local.send(&codec.Pubrel{ID: 2})
 		local.want("to the end", &codec.Pubcomp{ID: 2})
 	})
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2, EndToEnd: true}}}, func(t *testing.T, s *scene) {
+		up, local := s.connectQoS(codec.Connack{SessionPresent: true, MaximumQoS: 0})
+		local.send(publish(1, 1, "a", ""), publish(2, 2, "b", ""), publish(0, 0, "c", ""))
+		local.want("who waits for an acknowledgement that there will not be is told", &codec.Puback{ID: 1, Code: codec.ImplementationSpecificError}, &codec.Pubrec{ID: 2, Code: codec.ImplementationSpecificError})
+		up.want("and the message does not go up; others do", publish(0, 0, "c", ""))
+	})
 }
 
 func TestWhatUpstreamCannotTake(t *testing.T) {

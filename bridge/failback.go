@@ -12,7 +12,9 @@ import (
 var errFailback = errors.New("an earlier server of the list is well again")
 
 // planned reports whether the link ended because the bridge wanted to.
-func planned(err error) bool { return errors.Is(err, errFailback) || errors.Is(err, errRenew) }
+func planned(err error) bool {
+	return errors.Is(err, errFailback) || errors.Is(err, errRenew) || errors.Is(err, errFinished)
+}
 
 // maxFailbacks is how many times longer than at first the bridge waits after it
 // has gone back to servers that then did not accept.
@@ -32,7 +34,7 @@ func (l *link) failback(ctx context.Context) error {
 				l.log.Debug("not well yet", "server", s.name, "error", err)
 				continue
 			}
-			l.settle(ctx)
+			l.settle(ctx, l.cfg.AckTimeout)
 			return errFailback
 		}
 	}
@@ -71,13 +73,41 @@ func (b *Bridge) well(ctx context.Context, s *server) error {
 	return nil
 }
 
+// Finish has Run end once what is under way upwards is finished, or after some seconds:
+// it is for who leaves an upstream, perhaps for good. What that has not seen released at
+// QoS 2 it may keep for itself.
+func (b *Bridge) Finish() { b.finishing.once.Do(func() { close(b.finishing.asked) }) }
+
+// finished reports whether Finish was called.
+func (b *Bridge) finished() bool {
+	select {
+	case <-b.finishing.asked:
+		return true
+	default:
+		return false
+	}
+}
+
+var errFinished = errors.New("the upstream is left")
+
+// finish ends the link when that is asked for.
+func (l *link) finish(ctx context.Context) error {
+	select {
+	case <-l.finishing.asked:
+		l.settle(ctx, min(l.cfg.AckTimeout, 5*time.Second))
+		return errFinished
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // settle lets what is under way upwards be finished, as far as that is possible
-// within an acknowledgement time-out: where the other server does not share the
-// session, it would go up twice. New messages wait for the next link meanwhile.
-func (l *link) settle(ctx context.Context) {
+// within limit: where the other server does not share the session, it would go up
+// twice. New messages wait for the next link meanwhile.
+func (l *link) settle(ctx context.Context, limit time.Duration) {
 	l.settling.Store(true)
 	l.hurry()
-	for end := time.Now().Add(l.cfg.AckTimeout); time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(limit); time.Now().Before(end) && ctx.Err() == nil; {
 		l.mu.Lock()
 		sent := l.unfinished
 		l.mu.Unlock()

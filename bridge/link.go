@@ -174,9 +174,6 @@ func (l *link) released() {
 
 // track notes that a QoS 2 message goes up, or is finished there.
 func (l *link) track(id uint16, sent bool) {
-	if !l.severalServers() {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.up.server
@@ -251,7 +248,7 @@ func (l *link) run(ctx context.Context) error {
 		side string
 		err  error
 	}
-	ended := make(chan end, 8)
+	ended := make(chan end, 9)
 	var loops, writers sync.WaitGroup
 	loops.Go(func() { ended <- end{gateway, l.upLoop()} })
 	loops.Go(func() { ended <- end{upstream, l.downLoop()} })
@@ -265,6 +262,7 @@ func (l *link) run(ctx context.Context) error {
 	if l.cfg.Token != nil {
 		loops.Go(func() { ended <- end{upstream, l.renew(watch)} })
 	}
+	loops.Go(func() { ended <- end{upstream, l.finish(watch)} })
 	first := <-ended
 	err := from(first.side, first.err)
 	fatal := l.up.wire.fatal()

@@ -14,9 +14,10 @@ import (
 // memory is what a bridge knows longer than its process lives: about servers,
 // nothing about messages.
 type memory struct {
-	Last    string                   `json:"last,omitempty"` // as in lineage
-	Behind  []string                 `json:"behind,omitempty"`
-	Silence map[string]memoryOfQuiet `json:"silence,omitempty"` // by server
+	ClientID string                   `json:"client,omitempty"`
+	Last     string                   `json:"last,omitempty"` // as in lineage
+	Behind   []string                 `json:"behind,omitempty"`
+	Silence  map[string]memoryOfQuiet `json:"silence,omitempty"` // by server
 }
 
 // memoryOfQuiet is in seconds, as in quiet.
@@ -51,16 +52,21 @@ func (b *Bridge) recall() error {
 	}
 	b.remembered = text
 	b.lineage = lineage{m.Last, m.Behind}
+	if m.ClientID != "" && m.ClientID != b.cfg.ClientID { // one of long ago may have sessions
+		for _, u := range b.cfg.urls() {
+			b.lineage.fallBehind(b.server(u).name)
+		}
+	}
 	b.silences = m.Silence
 	return nil
 }
 
 // remember writes the file, if there is anything new and worth it.
 func (b *Bridge) remember() {
-	if b.cfg.File == "" || !b.severalServers() && !b.cfg.AutoKeepAlive {
+	if b.cfg.File == "" {
 		return
 	}
-	m := memory{Last: b.lineage.last, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
+	m := memory{ClientID: b.cfg.ClientID, Last: b.lineage.last, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
 	for name, s := range b.servers {
 		if q := (memoryOfQuiet{s.quiet.good.Seconds(), s.quiet.bad.Seconds()}); q != (memoryOfQuiet{}) {
 			m.Silence[name] = q

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,7 +223,7 @@ func newScene(t *testing.T, cfg Config) *scene {
 	if cfg.MaxInflight == 0 {
 		cfg.MaxInflight = 100
 	}
-	cfg.Name, cfg.ClientID = "cloud", "site7"
+	cfg.Name, cfg.ClientID = "cloud", cmp.Or(cfg.ClientID, "site7")
 	if cfg.URL == nil {
 		cfg.URL = &url.URL{Scheme: "mqtt", Host: "cloud.example.com"}
 	}

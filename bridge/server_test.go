@@ -463,3 +463,62 @@ func testLedgerOfTwo(t *testing.T, seed uint64) {
 		t.Errorf("%d moves", moves)
 	}
 }
+
+// Who leaves a server, perhaps for good, finishes there what it has begun.
+func TestFinish(t *testing.T) {
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 2, "a", ""), publish(2, 1, "b", ""))
+		up.want("both go up", publish(1, 2, "a", ""), publish(2, 1, "b", ""))
+		s.b.Finish()
+		synctest.Wait()
+		up.send(&codec.Pubrec{ID: 1}, &codec.Puback{ID: 2})
+		local.want("the steps go on", &codec.Pubrec{ID: 1}, &codec.Puback{ID: 2})
+		local.send(publish(3, 1, "c", ""), &codec.Pubrel{ID: 1})
+		up.want("nothing new is begun", &codec.Pubrel{ID: 1})
+		up.wantIdle("and the bridge waits for the last step")
+		up.send(&codec.Pubcomp{ID: 1})
+		local.want("which it passes on", &codec.Pubcomp{ID: 1}, &codec.Disconnect{})
+		up.want("before it goes", &codec.Disconnect{})
+		time.Sleep(time.Hour)
+		s.b.Finish()
+	})
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 2, "a", ""))
+		up.want("goes up", publish(1, 2, "a", ""))
+		start := time.Now()
+		s.b.Finish()
+		up.want("who does not answer is not waited for long", &codec.Disconnect{})
+		if waited := time.Since(start); waited > 6*time.Second {
+			t.Errorf("waited %v", waited)
+		}
+	})
+}
+
+// Another URL is another server, also where there is one at a time; and under another
+// client identifier a server may have a session of long ago.
+func TestMovesAreRemembered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bridge.json")
+	at := func(host, clientID string, present bool, released string) {
+		t.Helper()
+		cfg := Config{URL: hosts(host)[0], ClientID: clientID, File: file, Up: []Rule{{Filter: "#", QoS: 2}}}
+		play(t, cfg, func(t *testing.T, s *scene) {
+			up := s.on("connects", host, codec.Connack{SessionPresent: present})
+			s.local(100, &codec.Connack{SessionPresent: true})
+			if released == "" {
+				up.wantIdle("no identifier is released")
+				return
+			}
+			for id := uint16(1); id != 0; id++ {
+				up.want(released, &codec.Pubrel{ID: id})
+			}
+		})
+	}
+	at("a", "x", false, "")
+	at("a", "x", true, "")
+	at("b", "x", false, "")
+	at("a", "x", true, "the session there is behind")
+	at("a", "y", false, "")
+	at("a", "x", true, "and so is that of an earlier client identifier")
+}

@@ -125,6 +125,6 @@ func (l *link) renew(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	l.settle(ctx)
+	l.settle(ctx, l.cfg.AckTimeout)
 	return errRenew
 }

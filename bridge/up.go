@@ -146,6 +146,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	}
 	if p.QoS == 0 && qos > 0 && rule != nil && rule.EndToEnd {
 		l.count(&l.counts.refused, "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", "topic", brief(topic))
+		l.cfg.Lost("refused", topic)
 		l.answerUp(id, qos, codec.ImplementationSpecificError)
 		return
 	}

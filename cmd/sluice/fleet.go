@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sluice/bridge"
 	"sluice/gateway"
@@ -58,7 +59,7 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 		return err
 	}
 	before := maps.Clone(f.bridges)
-	f.end(ctx, func(old *atWork) bool {
+	f.end(ctx, (*atWork).leave, func(old *atWork) bool {
 		b := wanted[old.settings.Name]
 		return b == nil || !old.settings.same(b)
 	})
@@ -74,6 +75,9 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 		w, err := f.prepare(s, b)
 		if err != nil {
 			return err
+		}
+		if old := before[b.Name]; old != nil && !old.settings.Paused && old.report.bridge.Status().Paused {
+			w.report.bridge.Pause() // as a client wished
 		}
 		f.bridges[b.Name] = w
 		fresh = append(fresh, w)
@@ -130,13 +134,30 @@ func (w *atWork) start(log *slog.Logger) {
 	w.running.Go(func() { w.report.run(reporting) })
 }
 
+// leave ends a bridge whose upstream may not see it again: what is under way goes there
+// first, if it is connected.
+func (w *atWork) leave(ctx context.Context) {
+	defer w.cancel()
+	if !w.report.bridge.Status().Connected {
+		return
+	}
+	w.report.bridge.Finish()
+	done := make(chan struct{})
+	go func() { w.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+	case <-ctx.Done():
+	}
+}
+
 // end ends the bridges that are chosen, and waits for them as long as ctx lasts.
-func (f *fleet) end(ctx context.Context, chosen func(*atWork) bool) {
+func (f *fleet) end(ctx context.Context, end func(*atWork, context.Context), chosen func(*atWork) bool) {
 	var ending []*atWork
 	for name, w := range f.bridges {
 		if chosen(w) {
 			f.told.remove(w.report)
-			w.cancel()
+			go end(w, ctx)
 			ending = append(ending, w)
 			delete(f.bridges, name)
 		}
@@ -156,7 +177,7 @@ func (f *fleet) end(ctx context.Context, chosen func(*atWork) bool) {
 
 // stop ends all.
 func (f *fleet) stop(ctx context.Context) {
-	f.end(ctx, func(*atWork) bool { return true })
+	f.end(ctx, func(w *atWork, _ context.Context) { w.cancel() }, func(*atWork) bool { return true })
 }
 
 // retire has nothing more wait for bridges that are no more, of this process or earlier

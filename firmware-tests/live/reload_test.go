@@ -169,3 +169,34 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 	}
 }
+
+// A bridge that gets another upstream goes on there with what waits, and with those who wait
+// for its word. What was in flight may arrive at both.
+func TestUpstreamMoves(t *testing.T) {
+	s := startSite(t)
+	s.centers["south"].Ledger = s.centers["north"].Ledger
+	rule := "UP='north/# 2 ack=upstream'"
+	s.write(s.bridge(0, "north", rule))
+	s.Gateway = startGateway(t, "SLUICE_ENV_FILE="+s.file)
+	s.load("north")
+	for _, to := range []string{"south", "north", "south"} {
+		time.Sleep(500 * time.Millisecond)
+		s.reload(s.bridge(0, "north", rule, "URL=mqtt://"+s.upstreams[to].Addr))
+	}
+	before := s.centers["south"].Arrivals.Load()
+	time.Sleep(500 * time.Millisecond)
+	if err := device.Drain(t.Context(), drainLimit, s.fleets["north"], s.centers["north"].Ledger); err != nil {
+		t.Error(err)
+	}
+	if s.centers["south"].Arrivals.Load() == before {
+		t.Error("nothing arrives at the new upstream")
+	}
+	for qos := byte(1); qos <= 2; qos++ {
+		t.Logf("QoS %d: %s", qos, s.centers["north"].Ledger.Count(qos))
+	}
+	for _, one := range s.fleets["north"] {
+		if n := one.Connections.Load(); n != 1 {
+			t.Errorf("a sensor connected %d times", n)
+		}
+	}
+}
