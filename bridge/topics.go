@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"sluice/codec"
@@ -143,22 +144,22 @@ func wayBack(steps []step, from int, follows func(a, b *step) bool) int {
 	return -1
 }
 
-// sameServer reports whether two bridges lead to one server for all that can be seen:
-// any of the one's has the same host as one of the other's, and the same port or
-// each scheme's own.
+// sameServer reports whether two bridges may lead to one server for all that can be
+// seen: the same host, and the same port or each scheme's own.
 func sameServer(a, b *Config) bool {
-	usual := func(port, scheme string) bool { return port == "" || port == defaultPort[scheme] }
 	for _, u := range a.urls() {
 		for _, v := range b.urls() {
-			if u == nil || v == nil || u.Hostname() != v.Hostname() {
-				continue
-			}
-			if pu, pv := u.Port(), v.Port(); pu == pv || usual(pu, u.Scheme) && usual(pv, v.Scheme) {
+			if u != nil && v != nil && sameAddress(u, v) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+func sameAddress(u, v *url.URL) bool {
+	usual := func(u *url.URL) bool { return u.Port() == "" || u.Port() == defaultPort[u.Scheme] }
+	return u.Hostname() == v.Hostname() && (u.Port() == v.Port() || usual(u) && usual(v))
 }
 
 // A Passage is what becomes of a message on its way through a bridge.

@@ -23,6 +23,8 @@ func topics(t *testing.T, address string, up, down string) Config {
 
 func TestCheckTopics(t *testing.T) {
 	at := func(address, up, down string) Config { return topics(t, address, up, down) }
+	second := at("mqtt://b", "t/#", "")
+	second.Others = hosts("a")
 	prefixed := at("mqtt://a", "x/#", "$share/g/s/#")
 	prefixed.UpPrefix = "s/"
 	for _, c := range []struct {
@@ -42,6 +44,7 @@ func TestCheckTopics(t *testing.T) {
 		{"shared echo by prefix", []Config{prefixed}, []string{"0 down $share/g/s/# brings down again what x/# sends up"}},
 		{"nobody waits down there", []Config{at("mqtt://a", "s/# 1 ack=upstream", "t/# 1 ack=upstream")}, []string{"0 down t/#: ack=upstream is for topics that go up"}},
 		{"round through two", []Config{at("mqtt://a:1883", "s/#", "t/#"), at("ws://a", "t/+ -> t/$1", "")}, []string{`0 down t/# comes down to where bridge "ws://a" sends it up again`}},
+		{"the same server, among others", []Config{at("mqtt://a", "s/#", "t/#"), second}, []string{"0 down t/# comes down"}},
 		{"another server", []Config{at("mqtt://a", "s/#", "t/#"), at("mqtt://b", "t/#", "")}, nil},
 		{"another port", []Config{at("mqtt://a:1", "s/#", "t/#"), at("mqtt://a:2", "t/#", "")}, nil},
 		{"under another name", []Config{at("mqtt://a", "s/#", "t/#"), at("mqtt://a", "t/# -> u/$1", "")}, nil},

@@ -162,6 +162,9 @@ func (to *session) deliver(pub *publication, w *want) {
 		if w.word {
 			pub.await(to, seq)
 		}
+		if to.limit != nil {
+			to.limit.mark(seq)
+		}
 		to.send(seq, &out, pub.expires, pub.spare())
 		pub.epoch = to.srv.db.Epoch()
 	default:
@@ -174,6 +177,7 @@ func (to *session) deliver(pub *publication, w *want) {
 			pub.epoch = to.srv.db.Epoch()
 		}
 		if to.limit != nil {
+			to.limit.mark(seq)
 			to.limit.watch()
 		}
 		to.pump()

@@ -36,6 +36,16 @@ type Losses struct {
 	OtherTopics uint64            `json:"other_topics"` // messages of others, or of topics longer than 256 bytes
 }
 
+// mark says that the message seq, and none before it, was queued at a time or later.
+type mark struct {
+	seq uint64
+	at  time.Duration
+}
+
+// maxMarks bounds what is remembered of when messages were queued: to the second in the
+// first minute or two, then twice as coarse at each doubling of that.
+const maxMarks = 128
+
 // Causes of losses that the gateway itself notes.
 const (
 	lossFull     = "queue_full" // by the policies drop-oldest and drop-newest
@@ -59,6 +69,7 @@ type limit struct {
 	timer  timer // for the oldest to be too old
 	drain  timer // for the budget to let the next go
 	budget budget
+	marks  []mark // when messages were queued, some of them, the oldest first
 	losses Losses
 }
 
@@ -78,6 +89,7 @@ func (s *Server) Limit(clientID string, l Limits) {
 		s.unlimit(to)
 	}
 	to.limit = fresh
+	fresh.mark(to.queue.First())
 	if l.Policy == Reject {
 		s.rejecting++
 	}
@@ -146,6 +158,35 @@ func (l *limit) tooOldAt(m *waiting) time.Duration {
 		return m.expires - time.Duration(m.MessageExpiry)*time.Second + l.MaxAge
 	}
 	return m.expires
+}
+
+// mark notes that a message is queued.
+func (l *limit) mark(seq uint64) {
+	now := l.to.srv.now
+	if n := len(l.marks); n > 0 && now-l.marks[n-1].at < time.Second {
+		return
+	}
+	l.marks = l.current()
+	if len(l.marks) == maxMarks {
+		for i := range maxMarks / 2 {
+			l.marks[i] = l.marks[2*i]
+		}
+		l.marks = l.marks[:maxMarks/2]
+	}
+	l.marks = append(l.marks, mark{seq, now})
+}
+
+// current are the marks from that of the oldest waiting message on.
+func (l *limit) current() []mark {
+	first := l.to.queue.First()
+	i := 0
+	for i+1 < len(l.marks) && l.marks[i+1].seq <= first {
+		i++
+	}
+	if i == 0 {
+		return l.marks
+	}
+	return l.marks[:copy(l.marks, l.marks[i:])]
 }
 
 // watch sets the timer for the oldest message, unless it is set.
@@ -241,12 +282,18 @@ func (s *Server) Losses(clientID string) (l Losses, ok bool) {
 	return l, true
 }
 
-// Waiting tells how many messages wait for a client, and their bytes.
-func (s *Server) Waiting(clientID string) (messages int, bytes int64) {
+// Waiting tells how many messages wait for a limited session, their bytes, and how long
+// the oldest has waited: since the program's start at most, and about.
+func (s *Server) Waiting(clientID string) (messages int, bytes int64, oldest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if to := s.sessions[clientID]; to != nil {
-		messages, bytes = to.queue.Len(), to.queue.Bytes()
+	s.tick()
+	to := s.sessions[clientID]
+	if to == nil || to.limit == nil || to.queue.Len() == 0 {
+		return 0, 0, 0
 	}
-	return messages, bytes
+	if marks := to.limit.current(); len(marks) > 0 {
+		oldest = s.now - marks[0].at
+	}
+	return to.queue.Len(), to.queue.Bytes(), oldest
 }

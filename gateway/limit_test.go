@@ -206,3 +206,45 @@ func TestLimitsAreReplaced(t *testing.T) {
 		}
 	})
 }
+
+// How long the oldest message has waited is known about, in little memory.
+func TestOldestWaits(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.limited(Limits{})
+		pub := at.join("pub", codec.V5)
+		oldest := func(sentence string, messages int, least, most time.Duration) {
+			t.Helper()
+			if n, bytes, age := at.srv.Waiting("$bridge/up"); n != messages || (bytes > 0) != (n > 0) || age < least || age > most {
+				t.Errorf("%s: %d messages of %d bytes, the oldest for %v; want %d, %v to %v", sentence, n, bytes, age, messages, least, most)
+			}
+		}
+		time.Sleep(time.Hour)
+		oldest("nothing waits", 0, 0, 0)
+		for range 1000 {
+			pub.send(message("a/1", "x", 1, 1))
+			pub.next()
+			time.Sleep(5 * time.Second)
+		}
+		oldest("since the first", 1000, 5000*time.Second, 5100*time.Second)
+		if n := len(at.srv.sessions["$bridge/up"].limit.marks); n > maxMarks {
+			t.Errorf("%d marks", n)
+		}
+		bridge := at.bridge("$bridge/up")
+		for came := 0; came < 900; {
+			switch p := bridge.next().(type) {
+			case *codec.Publish:
+				came++
+				bridge.send(&codec.Puback{ID: p.ID})
+			case nil:
+				t.Fatalf("only %d came", came)
+			}
+		}
+		oldest("of the last hundred", 100, 500*time.Second, 600*time.Second)
+		bridge.arrived()
+		oldest("nothing waits", 0, 0, 0)
+		bridge.cut()
+		pub.send(message("a/1", "x", 1, 1))
+		time.Sleep(time.Minute)
+		oldest("a new one", 1, time.Minute, time.Minute+2*time.Second)
+	})
+}

@@ -176,7 +176,11 @@ func (r *bridgeReport) text(now time.Time) string {
 		state += ", for " + now.Sub(r.Since).Round(time.Second).String()
 	}
 	fmt.Fprintf(&b, "%s: %s\n", r.Name, state)
-	fmt.Fprintf(&b, "  waiting to go up: %d messages, %v bytes\n", r.Messages, r.Bytes)
+	fmt.Fprintf(&b, "  waiting to go up: %d messages, %d bytes", r.Messages, r.Bytes)
+	if r.Messages > 0 {
+		fmt.Fprintf(&b, ", the oldest for %v", time.Duration(r.Oldest)*time.Second)
+	}
+	b.WriteByte('\n')
 	if r.Error != "" {
 		fmt.Fprintf(&b, "  last error: %s\n", r.Error)
 	}

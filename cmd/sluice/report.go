@@ -38,6 +38,7 @@ type bridgeState struct {
 	Version   string    `json:"version,omitempty"` // of MQTT
 	Messages  int       `json:"messages"`          // that wait to go up
 	Bytes     int64     `json:"bytes"`             // of these
+	Oldest    int64     `json:"oldest"`            // seconds that the oldest of these has waited, since the start at most
 	Error     string    `json:"error,omitempty"`   // why the last connection ended or failed
 }
 
@@ -106,7 +107,9 @@ func (r *report) now() bridgeState {
 	if status.Err != nil {
 		s.Error = status.Err.Error()
 	}
-	s.Messages, s.Bytes = r.srv.Waiting(r.bridge.ClientID())
+	var oldest time.Duration
+	s.Messages, s.Bytes, oldest = r.srv.Waiting(r.bridge.ClientID())
+	s.Oldest = int64(oldest / time.Second)
 	return s
 }
 
