@@ -349,7 +349,9 @@ func (l *loop) enter(c *polled) {
 		l.t.log.Warn("accept", "wire", c.Wire(), "err", err)
 		return
 	}
-	if !c.lent() {
+	if c.lent() {
+		c.tls.bound()
+	} else {
 		l.t.handler.Open(&c.Conn)
 	}
 }

@@ -82,9 +82,13 @@ func (again) Temporary() bool { return true }
 func newSecure(c *polled, conf *tls.Config) *secure {
 	s := &secure{c: c, lent: &lent{proxied: c.proxied, ready: make(chan error, 1)}}
 	c.proxied = false
-	s.lent.timer = time.AfterFunc(c.t.handshakeTimeout, func() { c.fail(errHandshakeSlow) })
 	s.conn = tls.Server(s, conf)
 	return s
+}
+
+// bound begins the time that the peer has for its first bytes.
+func (s *secure) bound() {
+	s.lent.timer = time.AfterFunc(s.c.t.handshakeTimeout, func() { s.c.fail(errHandshakeSlow) })
 }
 
 // Read takes what has come. In a handshake it waits for that.

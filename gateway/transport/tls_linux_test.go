@@ -364,6 +364,18 @@ func TestHandshakesAreBounded(t *testing.T) {
 	want(t, "echo", c, []byte("x"))
 }
 
+// The time of a handshake may be over before the loop has seen the connection.
+func TestHandshakeOverAtOnce(t *testing.T) {
+	tr := start(t, Config{HandshakeTimeout: 1}, &recorder{})
+	addr := listenTLS(t, tr, "tls")
+	for range 50 {
+		wantGone(t, "a connection without time for a handshake", dialTCP(t, addr))
+	}
+	if !settles(func() bool { return tr.conns.Load() == 0 }) {
+		t.Errorf("%d connections are left", tr.conns.Load())
+	}
+}
+
 // Handshakes are broken off at every byte, by a close or a reset, and leave nothing.
 func TestBrokenHandshakes(t *testing.T) {
 	tr := start(t, Config{}, &recorder{receive: echo})
