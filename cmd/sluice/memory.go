@@ -4,14 +4,52 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
+
+	"sluice/store"
 )
 
 // gcPercent is GOGC where the environment has none. Messages leave no garbage, so that
 // collecting twice as often as Go does costs next to nothing, and the heap of a
 // gateway, which is what connections and queues hold, needs half the room besides.
 const gcPercent = 50
+
+// gcPercentLarge is GOGC while muchStored waits. Records hold no pointers, so that to look
+// at a large heap of them is cheap, and half of it would be much.
+const (
+	gcPercentLarge = 20
+	muchStored     = 32 << 20 // bytes, as store.DB.Bytes counts them
+)
+
+// A heap sets how far Go's grows between two collections by how much is stored.
+type heap struct {
+	db atomic.Pointer[store.DB] // nil: not open yet
+
+	// Owned by the store's committer.
+	large bool
+}
+
+// committed is called after each commit.
+func (h *heap) committed() {
+	if db := h.db.Load(); db != nil {
+		h.look(db.Bytes())
+	}
+}
+
+// look changes GOGC when the store has become large, or half as large again.
+func (h *heap) look(stored int64) {
+	switch {
+	case !h.large && stored > muchStored:
+		h.large = true
+		debug.SetGCPercent(gcPercentLarge)
+	case h.large && stored < muchStored/2:
+		h.large = false
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 // availableMemory is how many bytes this process may use: the machine's memory
 // or what its control group allows, whichever is less. Where neither is known

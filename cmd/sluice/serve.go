@@ -32,15 +32,20 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 	level.Set(s.LogLevel)
 	log := s.logger(stderr, level)
 	debug.SetMemoryLimit(int64(s.MemoryLimit))
-	if environ["GOGC"] == "" {
+	tuned := environ["GOGC"] == ""
+	if tuned {
 		debug.SetGCPercent(gcPercent)
 	}
 
 	var told reports
+	heap := new(heap)
 	srv := gateway.New(s.gateway(&told, log))
-	db, err := store.Open(s.store(srv, log))
+	db, err := store.Open(s.store(srv, heap, log))
 	if err != nil {
 		return fmt.Errorf("%sDATA_DIR: %w", prefix, err)
+	}
+	if tuned {
+		heap.db.Store(db)
 	}
 	defer func() { // what is staged gets on disk, last of all
 		if cerr := db.Close(); err == nil {
@@ -119,14 +124,18 @@ func (s *settings) sn() gateway.SN {
 	}
 }
 
-func (s *settings) store(srv *gateway.Server, log *slog.Logger) store.Config {
+func (s *settings) store(srv *gateway.Server, heap *heap, log *slog.Logger) store.Config {
+	committed := func(epoch uint64) {
+		srv.Committed(epoch)
+		heap.committed()
+	}
 	return store.Config{
 		Dir:       s.DataDir,
 		Sync:      s.StoreSync,
 		Linger:    max(s.StoreLinger, time.Nanosecond), // 0 would be the store's default
 		MaxBytes:  int64(s.StoreMaxBytes),
 		Together:  srv.Together(),
-		Committed: srv.Committed,
+		Committed: committed,
 		Failed:    srv.Failed,
 		Log:       log,
 	}
