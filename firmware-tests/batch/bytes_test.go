@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -96,11 +95,7 @@ func carry(t *testing.T, dictionary string, together int, rule string, settings 
 	sub, pub := dial(t, center.Addr, "sub"), dial(t, site.Addr, "pub")
 	sub.send((&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte(prefix + "#")}}}).Append(nil, codec.V5))
 	sub.next()
-	for deadline := time.Now().Add(patience); !strings.Contains(site.Log.String(), "bridge connected"); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the bridge does not connect")
-		}
-	}
+	awaitBridge(t, site)
 	begun, first := line.Traffic()
 	random, values := rand.New(rand.NewPCG(1, 1)), new([devices]float64)
 	for i := 0; i < readings; i += together {

@@ -2,9 +2,11 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -107,5 +109,42 @@ func restart(t *testing.T, g *rig.Gateway) {
 	g.Kill()
 	if err := g.Start(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A server that knows nothing of batches carries them to a gateway that does.
+func TestThroughAnotherServer(t *testing.T) {
+	between, err := rig.StartMosquitto(t.TempDir())
+	if errors.Is(err, rig.ErrMissing) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer between.Kill()
+	center := startGateway(t, "SLUICE_BATCHES=true", "SLUICE_BRIDGE_0_URL=mqtt://"+between.Addr, "SLUICE_BRIDGE_0_CLIENT_ID=center", "SLUICE_BRIDGE_0_DOWN=site7/# 1")
+	site := startGateway(t, "SLUICE_BRIDGE_0_URL=mqtt://"+between.Addr, "SLUICE_BRIDGE_0_CLIENT_ID=site",
+		"SLUICE_BRIDGE_0_UP=sensors/# 1 batch=20ms", "SLUICE_BRIDGE_0_UP_PREFIX=site7/", "SLUICE_BRIDGE_0_BATCH_UNASKED=true")
+	awaitBridge(t, center)
+	awaitBridge(t, site)
+	sub, pub := dial(t, center.Addr, "sub"), dial(t, site.Addr, "pub")
+	sub.send((&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte("#")}}}).Append(nil, codec.V5))
+	sub.next()
+	random, values := rand.New(rand.NewPCG(1, 1)), new([devices]float64)
+	for i := range 100 {
+		want := reading(random, i, values)
+		pub.send(want.Append(nil, codec.V5))
+		got, ok := sub.next().(*codec.Publish)
+		if !ok || string(got.Topic) != "site7/"+string(want.Topic) || string(got.Payload) != string(want.Payload) {
+			t.Fatalf("message %d is %+v, want %s", i, got, want.Payload)
+		}
+	}
+}
+
+func awaitBridge(t *testing.T, g *rig.Gateway) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(g.Log.String(), "bridge connected"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the bridge does not connect")
+		}
 	}
 }

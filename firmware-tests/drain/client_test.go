@@ -86,16 +86,18 @@ func (c *client) has() bool {
 	return err == nil && n > 0 && n <= len(c.in)-c.at
 }
 
-// fill publishes n messages at QoS 1, and waits until all are acknowledged.
-func fill(t *testing.T, addr string, n, size int) {
+// together is how many messages of a backlog are under way at a time when it is made.
+const together = 500
+
+// fill publishes n messages at QoS 1, window at a time, and waits until all are
+// acknowledged.
+func fill(t *testing.T, addr string, n, size, window int) {
 	t.Helper()
 	c := connect(t, addr, "filler")
 	defer c.close()
-	window := int(c.connack.ReceiveMaximum)
-	if window == 0 {
-		window = 65535
+	if most := int(c.connack.ReceiveMaximum); most > 0 {
+		window = min(window, most)
 	}
-	window = min(window, 500)
 	var out []byte
 	for sent, acked := 0, 0; acked < n; {
 		for ; sent < n && sent-acked < window; sent++ {

@@ -53,7 +53,7 @@ func drain(t *testing.T, start func(t *testing.T, upstream string) (pid int, add
 	upstream := freeAddr(t)
 	pid, addr := start(t, upstream)
 	empty := readUsage(t, pid)
-	fill(t, addr, *messages, payload)
+	fill(t, addr, *messages, payload, together)
 	time.Sleep(time.Second)
 	before := readUsage(t, pid)
 	r.rss = float64(before.rss-empty.rss) / float64(*messages*payload)

@@ -12,7 +12,7 @@ import (
 func TestDrainAlone(t *testing.T) {
 	upstream := freeAddr(t)
 	g := startGateway(t, upstream)
-	fill(t, g.Addr, *messages, payload)
+	fill(t, g.Addr, *messages, payload, together)
 	before := readUsage(t, g.PID())
 	took := startSink(t, upstream).await(t, *messages)
 	t.Logf("%d messages of %d bytes: %.0f messages/s, %.2f us of CPU a message", *messages, payload,
@@ -34,7 +34,7 @@ func TestRoundTrip(t *testing.T) {
 	line.Slow(trip / 2)
 	line.Cut()
 	g := startGateway(t, line.Addr)
-	fill(t, g.Addr, window*trips, payload)
+	fill(t, g.Addr, window*trips, payload, together)
 	line.Heal()
 	took := sink.await(t, window*trips)
 	// The first window has come when the clock begins.
@@ -57,7 +57,7 @@ func TestIdle(t *testing.T) {
 	const idle = 10 * time.Second
 	sink := startSink(t, "127.0.0.1:0")
 	g := startGateway(t, sink.addr)
-	fill(t, g.Addr, 1000, payload)
+	fill(t, g.Addr, 1000, payload, together)
 	sink.await(t, 1000)
 	time.Sleep(3 * time.Second) // what was done goes off the disk
 	before := readUsage(t, g.PID())

@@ -5,6 +5,20 @@ import (
 	"time"
 )
 
+// Messages that come one by one, each acknowledged before the next comes, take little
+// more than those that come together.
+func TestTrickle(t *testing.T) {
+	n := *messages / 5 // each costs a commit
+	g := startGateway(t, freeAddr(t), "SLUICE_STORE_SYNC=never", "SLUICE_STORE_LINGER=0s")
+	empty := readUsage(t, g.PID()).rss
+	fill(t, g.Addr, n, payload, 1)
+	rss := float64(readUsage(t, g.PID()).rss-empty) / float64(n*payload)
+	t.Logf("%d messages of %d bytes that came one by one wait in %.2f bytes of memory a byte of payload", n, payload, rss)
+	if n >= 200_000 && rss > 2.5 { // of less it is the gateway itself that is seen
+		t.Error("that is too much")
+	}
+}
+
 // A gateway with a backlog is soon back, and keeps it in little memory.
 func TestRestart(t *testing.T) {
 	const (
@@ -15,7 +29,7 @@ func TestRestart(t *testing.T) {
 	)
 	g := startGateway(t, freeAddr(t))
 	empty := readUsage(t, g.PID()).rss
-	fill(t, g.Addr, *messages, size)
+	fill(t, g.Addr, *messages, size, together)
 	each := func(rss int64) float64 { return float64(rss-empty) / float64(*messages) }
 	full := each(readUsage(t, g.PID()).rss)
 	g.Kill()
