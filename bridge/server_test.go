@@ -208,6 +208,29 @@ func TestSharedSession(t *testing.T) {
 	})
 }
 
+// Nodes that share a session may give its identifiers anew, as those of nats-server do.
+func TestSharedSessionWithOtherIdentifiers(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1, Down: []Rule{{Filter: "cmd/#", QoS: 2}}}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.b.subscribed = true
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{})
+		up.send(publish(5, 2, "cmd/1", "one"), publish(6, 2, "cmd/1", "two"))
+		local.want("come down", publish(5, 2, "cmd/1", "one"), publish(6, 2, "cmd/1", "two"))
+		local.send(&codec.Pubrec{ID: 5}, &codec.Pubrec{ID: 6})
+		up.want("and are on disk", &codec.Pubrec{ID: 5}, &codec.Pubrec{ID: 6})
+		s.leaves("a")
+		up.conn.Close()
+		up = s.on("another node", "b", codec.Connack{SessionPresent: true})
+		local = s.local(100, &codec.Connack{})
+		again := publish(6, 2, "cmd/1", "two")
+		again.Dup = true
+		up.send(publish(5, 2, "cmd/1", "three"), again)
+		local.want("one is over, for another has its identifier; two comes again",
+			&codec.Pubrel{ID: 5}, publish(5, 2, "cmd/1", "three"), again)
+	})
+}
+
 func TestLineageOutlivesTheProcess(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "bridge.json")
 	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1, File: file}

@@ -155,6 +155,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		rwc.Close()
 		return nil, err
 	}
+	moved := b.lineage.last != "" && b.lineage.last != s.name
 	up := &upstream{
 		wire:              w,
 		since:             since,
@@ -185,6 +186,12 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	up.batches, up.dictionary = batch.Understood(ack.User, b.cfg.BatchDictionary)
 	if b.cfg.BatchUnasked {
 		up.batches, up.dictionary = true, b.cfg.BatchDictionary != nil
+	}
+	if moved && up.sessionPresent { // nodes may share a session, and not its packet identifiers
+		b.doubtful = all()
+		if b.known {
+			b.doubtful = b.received
+		}
 	}
 	up.behind = ack.SessionPresent && !up.sessionPresent
 	if !ack.SessionPresent {

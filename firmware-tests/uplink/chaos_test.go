@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -432,5 +433,123 @@ func (n *nameServer) serve(conn net.PacketConn) {
 			answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
 		}
 		conn.WriteTo(answer, from)
+	}
+}
+
+// A cluster of three nats-server nodes that share sessions, of which the bridge has a
+// list: they are one upstream, and what fails of them one by one breaks no promise on
+// the way up. On the way down nothing is lost; nats-server changes the order when the
+// line of a subscriber breaks, of one without a gateway as well, and what is in flight
+// when the subscriber moves to another node may come twice.
+func TestChaosInACluster(t *testing.T) {
+	if *schedules < 10 {
+		t.Skip("takes a minute: played with -schedules=10 and more")
+	}
+	if *seed == 0 {
+		*seed = rand.Uint64N(1 << 32)
+	}
+	t.Logf("go test ./uplink -run Cluster -schedules=10 -seed=%d", *seed)
+	r := rand.New(rand.NewPCG(*seed, 5))
+	cluster, err := rig.StartCluster(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Kill)
+	head := cluster.Nodes[0]
+	var lines []*rig.Proxy
+	urls := ""
+	for _, node := range []*rig.Node{cluster.Nodes[1], cluster.Nodes[2], head} {
+		line, err := rig.NewProxy(node.MQTT)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(line.Close)
+		lines = append(lines, line)
+		urls += ",mqtt://" + line.Addr
+	}
+	g := startGateway(t, "PRESET=nats", "URL="+urls[1:], "UP=plant/# 2", "DOWN=cmd/# 2", "CLIENT_ID=site7",
+		"KEEPALIVE=4s", "ACK_TIMEOUT=8s", "FAILBACK=2s") // a node may answer nothing for five seconds
+	wantLog(t, g, 1, connected)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var players sync.WaitGroup
+	defer players.Wait()
+	defer cancel()
+	consumers := map[string]*device.Consumer{}
+	var all []*device.Sensor
+	for topic, to := range map[string]string{"plant": head.MQTT, "cmd": g.Addr} {
+		c := &device.Consumer{Name: "consumer-" + topic, Addr: to, Filter: topic + "/#", Version: codec.V311, Ledger: &device.Ledger{}}
+		consumers[topic] = c
+		players.Go(func() { c.Run(ctx) })
+		<-c.Subscribed()
+		from := map[string]string{"plant": g.Addr, "cmd": head.MQTT}[topic]
+		all = append(all, device.Fleet(chaosSensors, func(d *device.Sensor) {
+			d.Addr, d.Topic, d.Version, d.Interval, d.Window, d.Ledgers = from, topic, codec.V311, 50*time.Millisecond, 10, []*device.Ledger{c.Ledger}
+		})...)
+	}
+	lead, done := context.WithTimeout(ctx, 30*time.Second)
+	err = head.LeadAll(lead)
+	done()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		d.Version = codec.V311
+		players.Go(func() { d.Run(ctx) })
+	}
+	story := ""
+	for range 2 * chaosSteps {
+		time.Sleep(time.Duration(r.IntN(1000)) * time.Millisecond)
+		i, length := r.IntN(2), time.Duration(r.IntN(4000))*time.Millisecond
+		line, node := lines[i], cluster.Nodes[1+i]
+		var what string
+		switch r.IntN(4) {
+		case 0:
+			what = fmt.Sprintf("line %d is cut", 1+i)
+			line.Cut()
+			time.Sleep(length)
+			line.Heal()
+		case 1:
+			what = fmt.Sprintf("line %d carries nothing", 1+i)
+			line.Hold()
+			time.Sleep(length)
+			line.Release()
+		case 2:
+			what = fmt.Sprintf("node %d is frozen", 2+i)
+			syscall.Kill(node.PID(), syscall.SIGSTOP)
+			time.Sleep(length)
+			syscall.Kill(node.PID(), syscall.SIGCONT)
+		case 3:
+			what = "the gateway is killed"
+			g.Kill()
+			time.Sleep(length / 4)
+			if err := g.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		story += fmt.Sprintf("%s for %v\n", what, length)
+	}
+	cluster.Nodes[1].Kill()
+	story += "node 2 is killed\n"
+	if err := device.Drain(ctx, chaosDrain, all, consumers["plant"].Ledger, consumers["cmd"].Ledger); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(time.Second)
+	for topic, c := range consumers {
+		for qos := byte(1); qos <= 2; qos++ {
+			count := c.Ledger.Count(qos)
+			t.Logf("%s: %v", topic, count)
+			err := count.Broken(qos)
+			if topic == "cmd" && count.Lost == 0 {
+				err = nil
+			}
+			if err != nil {
+				t.Errorf("%s: %v", topic, err)
+			}
+		}
+	}
+	t.Logf("the bridge connected %d times", strings.Count(g.Log.String(), connected))
+	if t.Failed() {
+		t.Log(story)
 	}
 }
