@@ -13,6 +13,9 @@ import (
 // maxHops is how often in a row a bridge lets itself be sent on.
 const maxHops = 3
 
+// maxServers is how many servers a bridge remembers.
+const maxServers = 100
+
 // Hosts are servers that an upstream may send the bridge on to: names, all names
 // below one (*.example.com), addresses and prefixes of addresses. The zero value is
 // none.
@@ -95,6 +98,8 @@ func (b *Bridge) redirect(s *server, err error) *server {
 			fault = errors.New("not among the hosts that are allowed")
 		case u.Redacted() == s.name:
 			fault = errors.New("to itself")
+		case len(b.servers) >= maxServers && b.servers[u.Redacted()] == nil:
+			fault = fmt.Errorf("more than %d servers", maxServers)
 		case b.hops == 0:
 			fault = errors.New("sent on too often in a row")
 		}

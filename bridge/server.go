@@ -69,7 +69,10 @@ func (b *Bridge) reach(ctx context.Context) (*upstream, error) {
 			}
 		}
 	}
-	if len(failed) == 1 {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(failed) == 1:
 		return nil, failed[0]
 	}
 	return nil, errors.Join(failed...)
@@ -113,7 +116,7 @@ func (b *Bridge) attempt(ctx context.Context, s *server) (*upstream, error) {
 	return up, err
 }
 
-// Lineage says with which server's session that of the gateway goes on. Servers of
+// A lineage says with which server's session that of the gateway goes on. Servers of
 // a cluster may share the session of a client, and others do not; nobody says
 // which are which. A server that has no session after another had one shares none
 // with it: should the bridge come back to that other one, the session there is

@@ -369,6 +369,31 @@ func TestRedirect(t *testing.T) {
 	})
 }
 
+func TestRedirectsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newScene(t, Config{Redirect: allowed(t, "*.example.com")}).b
+		for i := range 2 * maxServers {
+			b.hops = maxHops
+			next := b.redirect(b.home[0], &refusal{code: codec.UseAnotherServer, server: fmt.Sprintf("%d.example.com", i), hops: maxHops})
+			if (next != nil) != (i < maxServers-1) {
+				t.Fatalf("after %d servers: %v", i, next)
+			}
+		}
+	})
+}
+
+// A bridge that is told to end while it changes servers ends.
+func TestReachEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newScene(t, Config{URL: hosts("a")[0], Others: hosts("b")}).b
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if up, err := b.reach(ctx); up != nil || err == nil {
+			t.Errorf("reach returns %v, %v", up, err)
+		}
+	})
+}
+
 func TestAlternateServer(t *testing.T) {
 	cfg := Config{URL: hosts("a")[0], Extensions: MarkedFlag, Redirect: allowed(t, "b,c")}
 	play(t, cfg, func(t *testing.T, s *scene) {
