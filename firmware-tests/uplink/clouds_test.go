@@ -36,47 +36,69 @@ func limited(s *server, maxSize, maxTopic, maxSlashes int) {
 	}
 }
 
-// AWS IoT Core: client certificate, ALPN on port 443, no QoS 2, 128 KiB, 256 bytes and
-// seven slashes of topic.
-func TestAWS(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t)
+// mutual is server for a cloud that wants client certificates, and an application
+// protocol if one is given.
+func (a *authority) mutual(name string, alpn ...string) *tls.Config {
 	clients := x509.NewCertPool()
-	clients.AddCert(ca.cert)
-	cloud := &server{tls: &tls.Config{
-		Certificates: []tls.Certificate{ca.certificate("127.0.0.44", time.Now().Add(time.Hour))},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients, NextProtos: []string{"x-amzn-mqtt-ca"},
-	}}
-	cloud.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if !slices.Contains(hello.SupportedProtos, "x-amzn-mqtt-ca") {
+	clients.AddCert(a.cert)
+	conf := a.server(name)
+	conf.ClientAuth, conf.ClientCAs, conf.NextProtos = tls.RequireAndVerifyClientCert, clients, alpn
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if len(alpn) > 0 && !slices.Contains(hello.SupportedProtos, alpn[0]) {
 			return nil, errors.New("no ALPN")
 		}
 		return nil, nil
 	}
-	limited(cloud, 128<<10, 256, 7)
-	cloud.answer = func(c *codec.Connect) []byte {
-		if c.Version == codec.V5 {
-			return []byte{0x20, 2, 0, 1}
-		}
-		return nil
-	}
-	probe, err := net.Listen("tcp", "127.0.0.44:443")
+	return conf
+}
+
+// AWS IoT Core: client certificate, ALPN on port 443, no QoS 2, 128 KiB, 256 bytes and
+// seven slashes of topic.
+func TestAWS(t *testing.T) {
+	t.Parallel()
+	const addr = "127.0.0.44:443"
+	probe, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Skip(err)
 	}
 	probe.Close()
-	cloud.start(t, "127.0.0.44:443")
+	ca := newAuthority(t)
+	cloud := &server{tls: ca.mutual("127.0.0.44", "x-amzn-mqtt-ca")}
+	limits(t, cloud, addr, 128<<10, ca, "PRESET=aws")
+}
+
+// Azure Event Grid: client certificate and name, no QoS 2, 512 KiB, 256 bytes and seven
+// slashes of topic.
+func TestEventGrid(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	cloud := &server{tls: ca.mutual("127.0.0.1")}
+	limits(t, cloud, "", 512<<10, ca, "PRESET=azure-eventgrid", "USERNAME=site7")
+}
+
+// limits sends a cloud what it takes, and what would have it hang up.
+func limits(t *testing.T, cloud *server, addr string, maxSize int, ca *authority, settings ...string) {
+	t.Helper()
+	limited(cloud, maxSize, 256, 7)
+	cloud.answer = func(c *codec.Connect) []byte {
+		if c.Version == codec.V5 { // which could tell some of it
+			return []byte{0x20, 2, 0, 1}
+		}
+		return nil
+	}
+	cloud.start(t, addr)
 	cert, key := ca.client("site7")
-	g := startGateway(t, "PRESET=aws", "URL=mqtts://"+cloud.addr, "CA="+ca.file, "CERT="+cert, "KEY="+key, "UP=plant/# 2", "DOWN=cmd/# 2")
+	g := startGateway(t, append(settings, "URL=mqtts://"+cloud.addr, "CA="+ca.file, "CERT="+cert, "KEY="+key, "UP=plant/# 2", "DOWN=cmd/# 2")...)
 	wantLog(t, g, 1, connected)
 	publish(t, g, 2, "plant/a", "1")
 	publish(t, g, 1, "plant/1/2/3/4/5/6/7", "2")
 	publish(t, g, 1, "plant/1/2/3/4/5/6/7/8", "too deep")
 	publish(t, g, 2, "plant/"+strings.Repeat("x", 250), "3")
 	publish(t, g, 2, "plant/"+strings.Repeat("x", 251), "too long")
-	large := strings.Repeat("y", 128<<10-2-2-2-2-len("plant/a"))
+	fits := codec.Publish{ID: 1, Message: codec.Message{Topic: []byte("plant/a"), QoS: 1}}
+	large := strings.Repeat("y", maxSize-2-len(fits.Append(nil, codec.V311))) // its length takes two bytes more
 	publish(t, g, 1, "plant/a", large)
-	publish(t, g, 1, "plant/a", large+"yy")
+	publish(t, g, 1, "plant/a", large+"y")
 	publish(t, g, 1, "plant/a", "4")
 	cloud.wantPayloads("all that the cloud takes, and no more", "1", "2", "3", large, "4")
 	if _, n := cloud.lastConnect(); n > 2 { // one in MQTT 5
