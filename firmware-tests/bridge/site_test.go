@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -106,6 +107,7 @@ func letsIn(addr string) error {
 }
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "6") // they wait more than they work
 	code := m.Run()
 	for i := len(running.end) - 1; i >= 0; i-- {
 		running.end[i]()
