@@ -47,6 +47,14 @@ func TestFailover(t *testing.T) {
 	again.stop()
 	publish(t, g, 2, "plant/a", "7")
 	second.wantPayloads("the second takes over again", "3", "4", "7")
+	await(t, func() string { // PUBREL says that the gateway has it on disk who has the message
+		second.mu.Lock()
+		defer second.mu.Unlock()
+		if len(second.sessions["site7"].received) > 0 {
+			return "the last message is not released"
+		}
+		return ""
+	})
 	g.Kill()
 	last := &server{sessions: again.sessions}
 	for id := range uint16(200) { // an identifier that it holds, whichever comes next
