@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,5 +254,31 @@ func TestPause(t *testing.T) {
 			t.Errorf("a wait for the next attempt goes on for %v", took)
 		}
 		s.b.Pause()
+	})
+}
+
+// What can not go up is told with its cause, and its topic as far as that is known.
+func TestLossesAreTold(t *testing.T) {
+	var mu sync.Mutex
+	told := ""
+	cfg := Config{Up: mustRules(t, "raw/# -> $1", "#"), MaxHops: 1, Lost: func(cause string, topic []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		told += cause + " " + string(topic) + ";"
+	}}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 100})
+		far := publish(2, 1, "b", "")
+		far.User = []codec.UserProperty{{Name: []byte("sluice-hops"), Value: []byte("1")}}
+		local.send(publish(1, 1, "raw", ""), far, publish(3, 1, "c", strings.Repeat("x", 100)), publish(4, 1, "d", ""))
+		<-up.got
+		up.send(&codec.Puback{ID: 4, Code: codec.NotAuthorized})
+		local.want("all are done with", &codec.Puback{ID: 1, Code: codec.TopicNameInvalid}, &codec.Puback{ID: 2, Code: codec.ImplementationSpecificError},
+			&codec.Puback{ID: 3, Code: codec.ImplementationSpecificError}, &codec.Puback{ID: 4, Code: codec.NotAuthorized})
+		mu.Lock()
+		defer mu.Unlock()
+		if told != "unnamed raw;circled b;too_large c;refused ;" {
+			t.Errorf("told %q", told)
+		}
 	})
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"sluice/codec"
@@ -107,47 +108,54 @@ func (l *link) checkDeclined(code codec.ReasonCode) {
 	}
 }
 
+// A loss is a reason why a message does not go up, now or later.
+type loss struct {
+	cause string // for Config.Lost
+	what  string // for the log
+	code  codec.ReasonCode
+	count func(*counts) *atomic.Int64
+}
+
+var (
+	unnamed = &loss{"unnamed", "message not sent up: the name that the rules make is empty or too long", codec.TopicNameInvalid,
+		func(c *counts) *atomic.Int64 { return &c.unnamed }}
+	untakable = &loss{"unnamed", "message not sent up: its topic is longer, or has more levels, than upstream takes", codec.TopicNameInvalid,
+		func(c *counts) *atomic.Int64 { return &c.unnamed }}
+	circled = &loss{"circled", "message not sent up: it has passed too many bridges, perhaps in a circle", codec.ImplementationSpecificError,
+		func(c *counts) *atomic.Int64 { return &c.circled }}
+	unanswered = &loss{"refused", "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", codec.ImplementationSpecificError,
+		func(c *counts) *atomic.Int64 { return &c.refused }}
+	tooLarge = &loss{"too_large", "message not sent up: larger than upstream takes", codec.ImplementationSpecificError,
+		func(c *counts) *atomic.Int64 { return &c.tooLarge }}
+)
+
+// lose ends a message of the gateway that can not go up.
+func (l *link) lose(why *loss, topic []byte, id uint16, qos byte, attrs ...any) {
+	l.count(why.count(&l.counts), why.what, append([]any{"topic", brief(topic)}, attrs...)...)
+	l.cfg.Lost(why.cause, topic)
+	l.answerUp(id, qos, why.code)
+}
+
 // relayUp hands a message to the upstream, as far as the upstream can take it.
 func (l *link) relayUp(p *codec.Publish) {
 	topic, id, qos, again := p.Topic, p.ID, p.QoS, p.Dup
 	name, rule := l.upNames.name(topic)
-	if len(name) == 0 || len(name) > maxTopic {
-		l.count(&l.counts.unnamed, "message not sent up: the name that the rules make is empty or too long", "topic", brief(topic))
-		l.cfg.Lost("unnamed", topic)
-		l.answerUp(id, qos, codec.TopicNameInvalid)
-		return
-	}
-	if !l.cfg.takesTopic(name) {
-		l.count(&l.counts.unnamed, "message not sent up: its topic is longer, or has more levels, than upstream takes", "topic", brief(name))
-		l.cfg.Lost("unnamed", topic)
-		l.answerUp(id, qos, codec.TopicNameInvalid)
-		return
-	}
 	passed, _ := hops(p.User)
-	if l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops {
-		l.count(&l.counts.circled, "message not sent up: it has passed too many bridges, perhaps in a circle", "topic", brief(topic), hopsProperty, passed)
-		l.cfg.Lost("circled", topic)
-		l.answerUp(id, qos, codec.ImplementationSpecificError)
+	switch {
+	case len(name) == 0 || len(name) > maxTopic:
+		l.lose(unnamed, topic, id, qos)
+		return
+	case !l.cfg.takesTopic(name):
+		l.lose(untakable, topic, id, qos)
+		return
+	case l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops:
+		l.lose(circled, topic, id, qos, hopsProperty, passed)
 		return
 	}
 	p.Topic = name
-	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
-	if rule != nil {
-		p.QoS = min(p.QoS, rule.QoS)
-		p.Retain = rule.Retain.apply(p.Retain)
-	}
-	if p.Retain && l.up.noRetain { // [MQTT-3.2.2-14]
-		p.Retain = false
-		l.count(&l.counts.unretained, "upstream has no retained messages: sent up as ordinary ones", "topic", brief(topic))
-	}
-	if p.QoS > l.up.maximumQoS { // [MQTT-3.2.2-11]
-		p.QoS = l.up.maximumQoS
-		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", brief(topic), "qos", p.QoS)
-	}
+	l.adapt(p, rule, topic)
 	if p.QoS == 0 && qos > 0 && rule != nil && rule.EndToEnd {
-		l.count(&l.counts.refused, "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", "topic", brief(topic))
-		l.cfg.Lost("refused", topic)
-		l.answerUp(id, qos, codec.ImplementationSpecificError)
+		l.lose(unanswered, topic, id, qos)
 		return
 	}
 	if p.QoS == 0 {
@@ -169,9 +177,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
 	if packet := l.toUp[begin:]; !l.up.takes(packet) {
 		l.toUp = l.toUp[:begin]
-		l.count(&l.counts.tooLarge, "message not sent up: larger than upstream takes", "topic", brief(topic), "size", len(packet), "maximum", l.up.maximumPacketSize)
-		l.cfg.Lost("too_large", topic)
-		l.answerUp(id, qos, codec.ImplementationSpecificError)
+		l.lose(tooLarge, topic, id, qos, "size", len(packet), "maximum", l.up.maximumPacketSize)
 		return
 	}
 	if l.echoes != nil && l.up.wire.version != codec.V5 && l.downNames.forth.find(name) != nil {
@@ -192,6 +198,23 @@ func (l *link) relayUp(p *codec.Publish) {
 	case p.QoS == 2:
 		l.begun.add(id)
 		l.track(id, true)
+	}
+}
+
+// adapt makes of a message's QoS and RETAIN what its rule wants and the upstream takes.
+func (l *link) adapt(p *codec.Publish, rule *naming, topic []byte) {
+	p.SubscriptionIDs, p.TopicAlias = nil, 0 // are of one hop only
+	if rule != nil {
+		p.QoS = min(p.QoS, rule.QoS)
+		p.Retain = rule.Retain.apply(p.Retain)
+	}
+	if p.Retain && l.up.noRetain { // [MQTT-3.2.2-14]
+		p.Retain = false
+		l.count(&l.counts.unretained, "upstream has no retained messages: sent up as ordinary ones", "topic", brief(topic))
+	}
+	if p.QoS > l.up.maximumQoS { // [MQTT-3.2.2-11]
+		p.QoS = l.up.maximumQoS
+		l.count(&l.counts.lowered, "message sent up at a lower QoS, the highest that upstream takes", "topic", brief(topic), "qos", p.QoS)
 	}
 }
 
