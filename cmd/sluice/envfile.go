@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"regexp"
@@ -24,7 +26,10 @@ func withFile(environ map[string]string) (all, origins map[string]string, wrong 
 		return environ, nil, nil
 	}
 	list, err := readEnvFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		wrong.add(envFileVariable, "%v: sluice config env > %s makes one", err, path)
+	case err != nil:
 		wrong.add(envFileVariable, "%v", err)
 	}
 	all, origins = maps.Clone(environ), make(map[string]string)

@@ -489,6 +489,7 @@ func TestConfigShowsOrigins(t *testing.T) {
 		"SLUICE_BRIDGE_0_USERNAME":      "me",
 		"SLUICE_BRIDGE_0_PASSWORD_FILE": write(t, dir, "password", "s3cret\n"),
 		"SLUICE_CLIENT_PASSWORD":        "t0psecret",
+		"SLUICE_ENV_FILE":               write(t, dir, "env", "# more\nSLUICE_LOG_FORMAT=json\nSLUICE_BRIDGE_0_DOWN='a/#'\nSLUICE_DATA_DIR=/other\n"),
 	}
 	code, out, _ := runCommand(t, environ, "", "config", "-json")
 	if code != exitOK {
@@ -507,6 +508,9 @@ func TestConfigShowsOrigins(t *testing.T) {
 		"SLUICE_MAX_KEEPALIVE":     {"0s", "default"},
 		"SLUICE_SHUTDOWN_TIMEOUT":  {"10s", "default"},
 		"SLUICE_LOG_LEVEL":         {"info", "default"},
+		"SLUICE_LOG_FORMAT":        {"json", "file " + dir + "/env:2"},
+		"SLUICE_BRIDGE_0_DOWN":     {"a/# 2", "file " + dir + "/env:3"},
+		"SLUICE_ENV_FILE":          {dir + "/env", "environment"},
 	}
 	for _, v := range list {
 		if w, ok := want[v.Name]; ok {
