@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"sluice/codec"
 	"sluice/codec/batch"
@@ -71,6 +72,39 @@ func TestBatchIsCarried(t *testing.T) {
 		sub.subscribe(1, "#")
 		pub.send(batchOf(1, 1, message("a", "1", 1, 0)))
 		sub.want("it comes as it is", batchOf(1, 2, message("a", "1", 1, 0)))
+	})
+}
+
+// A batch at QoS 2 is taken, but its messages may come twice if there was no room for all.
+func TestBatchAtQoS2(t *testing.T) {
+	inBubble(t, unpacking, func(at *site) {
+		sub, pub := at.join("sub", codec.V5), at.join("pub", codec.V5)
+		sub.subscribe(2, "#")
+		for range 2 {
+			pub.send(batchOf(2, 1, message("a", "1", 2, 0)))
+			pub.want("it is received", &codec.Pubrec{ID: 1})
+		}
+		sub.want("its message is at QoS 1", message("a", "1", 1, 2))
+		sub.wantIdle("and came once")
+		pub.send(&codec.Pubrel{ID: 1})
+		pub.want("it is over", &codec.Pubcomp{ID: 1})
+	})
+}
+
+func TestBatchExpires(t *testing.T) {
+	inBubble(t, unpacking, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		expiring, lasting := message("a/1", "1", 1, 0), message("a/2", "2", 1, 0)
+		expiring.HasMessageExpiry, expiring.MessageExpiry = true, 60
+		expiring.Retain, lasting.Retain = true, true
+		pub.send(batchOf(1, 1, expiring, lasting))
+		pub.cut()
+		time.Sleep(2 * time.Minute)
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(1, "a/#")
+		lasting.ID = 2
+		sub.want("only the first has expired", lasting)
+		sub.wantIdle("nothing else")
 	})
 }
 
