@@ -21,7 +21,7 @@ const gcPercent = 50
 // at a large heap of them is cheap, and half of it would be much.
 const (
 	gcPercentLarge = 20
-	muchStored     = 32 << 20 // bytes, as store.DB.Bytes counts them
+	muchStored     = 16 << 20 // bytes, as store.DB.Bytes counts them
 )
 
 // A heap sets how far Go's grows between two collections by how much is stored.
