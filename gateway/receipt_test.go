@@ -249,6 +249,23 @@ func TestWaitingEndsWithoutUpstream(t *testing.T) {
 	})
 }
 
+// Under a policy that drops, who waits for an upstream is refused what finds no room.
+func TestNoRoomOnTheWayUp(t *testing.T) {
+	onDisk(t, Config{QueueMaxBytes: 1 << 10, QueuePolicy: DropNewest}, func(at *site) {
+		at.provision("$bridge/up", "alarms/#")
+		pub := at.join("pub", codec.V5)
+		large := string(make([]byte, 600))
+		pub.send(message("alarms/1", large, 2, 1), message("other", large, 1, 2), message("alarms/1", large, 1, 3), message("alarms/1", large, 2, 4))
+		full := []byte("queue full, or the disk: see the gateway's log")
+		pub.want("the disk's word is given, as the policy has it; the upstream's is not", &codec.Puback{ID: 2},
+			&codec.Puback{ID: 3, Code: codec.QuotaExceeded, ReasonString: full}, &codec.Pubrec{ID: 4, Code: codec.QuotaExceeded, ReasonString: full})
+		old := at.join("old", codec.V311)
+		old.send(message("alarms/1", large, 1, 1))
+		old.wantClosed("nor to a client that can not be told")
+		at.wantWaiting("the first", "$bridge/up", 1)
+	})
+}
+
 // A message that one bridge brings is not held up by the upstream of another.
 func TestBridgesDoNotWaitForEachOther(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {

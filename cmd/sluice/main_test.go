@@ -539,9 +539,11 @@ func TestNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	g := startGateway(t, map[string]string{"NOTIFY_SOCKET": path})
+	dir := t.TempDir()
+	g := startGateway(t, map[string]string{"NOTIFY_SOCKET": path, "SLUICE_ENV_FILE": write(t, dir, "env", "")})
+	g.reload(t, dir, "")
 	g.stop()
-	for _, want := range []string{"READY=1", "STOPPING=1"} {
+	for _, want := range []string{"READY=1", "RELOADING=1", "READY=1", "STOPPING=1"} {
 		b := make([]byte, 100)
 		n, err := l.Read(b)
 		if got := string(b[:n]); got != want || err != nil {
