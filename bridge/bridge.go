@@ -25,7 +25,7 @@ type Config struct {
 	Username  string
 	Password  []byte        // nil: none
 	Token     Token         // makes a new password for each connection; nil: Password stays
-	TokenLife time.Duration // how long such a password is good, 10 s to a day; 0: an hour
+	TokenLife time.Duration // how long such a password is good, 10 s to 23 h; 0: an hour
 	TLS       *tls.Config   // for mqtts and wss; nil: the system's roots, TLS 1.2 or later
 
 	Path       Path
@@ -262,8 +262,8 @@ func (cfg *Config) check() error {
 	if cfg.KeepAlive < time.Second || cfg.KeepAlive > maxKeepAlive {
 		fault("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
 	}
-	if cfg.TokenLife < 10*time.Second || cfg.TokenLife > 24*time.Hour {
-		fault("a token's life of %v is not within 10 s and a day", cfg.TokenLife)
+	if cfg.TokenLife < 10*time.Second || cfg.TokenLife > 23*time.Hour {
+		fault("a token's life of %v is not within 10 s and 23 h", cfg.TokenLife)
 	}
 	if cfg.Version != 0 && cfg.Version != codec.V5 && cfg.Version != codec.V311 {
 		fault("MQTT %v: 3.1.1 or 5", cfg.Version)

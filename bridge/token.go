@@ -20,7 +20,7 @@ import (
 )
 
 // A Token makes passwords that expire. A bridge gives each connection a new one, and
-// connects anew when nine tenths of its life are over.
+// connects anew when four fifths of its life are over.
 type Token interface {
 	// password is good from now on for life.
 	password(now time.Time, life time.Duration) ([]byte, error)
@@ -121,7 +121,7 @@ var errRenew = errors.New("the password is about to expire")
 // renew ends the link before its password expires, when nothing is under way.
 func (l *link) renew(ctx context.Context) error {
 	select {
-	case <-time.After(time.Until(l.up.since.Add(l.cfg.TokenLife * 9 / 10))):
+	case <-time.After(time.Until(l.up.since.Add(l.cfg.TokenLife * 4 / 5))):
 	case <-ctx.Done():
 		return nil
 	}

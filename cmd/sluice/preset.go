@@ -191,8 +191,8 @@ func (c *checker) tokens(b *bridgeSettings) {
 			c.add(p.name, "set along with %s%s: keep one", c.prefix, ways[0])
 		}
 	}
-	if b.TokenLife < 10*time.Second || b.TokenLife > 24*time.Hour {
-		c.add("TOKEN_LIFE", "%v is not from 10s to 24h", b.TokenLife)
+	if b.TokenLife < 10*time.Second || b.TokenLife > 23*time.Hour {
+		c.add("TOKEN_LIFE", "%v is not from 10s to 23h", b.TokenLife)
 	}
 	switch {
 	case b.SASKey != "" && len(b.urls) > 0:

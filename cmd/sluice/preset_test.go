@@ -111,7 +111,7 @@ func TestPresetFaults(t *testing.T) {
 			"JWT_KEY: missing: a device proves by its private key who it is", "JWT_AUDIENCE: missing"}},
 		"tokens": {map[string]string{"URL": "mqtts://a", "USERNAME": "me", "PASSWORD": "x", "SAS_KEY": "s3cret!", "JWT_KEY": dir + "/none", "TOKEN_LIFE": "1s"}, []string{
 			"SAS_KEY: set along with SLUICE_BRIDGE_0_PASSWORD: keep one", "JWT_KEY: set along with SLUICE_BRIDGE_0_PASSWORD: keep one",
-			"SAS_KEY: not base64: copy the device's", "JWT_AUDIENCE: missing: SLUICE_BRIDGE_0_JWT_KEY makes tokens for somebody", "TOKEN_LIFE: 1s is not from 10s to 24h"}},
+			"SAS_KEY: not base64: copy the device's", "JWT_AUDIENCE: missing: SLUICE_BRIDGE_0_JWT_KEY makes tokens for somebody", "TOKEN_LIFE: 1s is not from 10s to 23h"}},
 		"no key": {map[string]string{"URL": "mqtts://a", "JWT_KEY": dir + "/none", "JWT_AUDIENCE": "p"}, []string{
 			"JWT_KEY: set, but SLUICE_BRIDGE_0_USERNAME is not", "JWT_KEY: open " + dir + "/none: no such file"}},
 		"limits": {map[string]string{"URL": "mqtt://a", "MAX_QOS": "3", "MAX_TOPIC_SIZE": "0", "MAX_UP_SIZE": "1B", "VERSION": "4", "ALPN": "x", "JWT_AUDIENCE": "p"}, []string{

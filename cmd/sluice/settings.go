@@ -154,7 +154,7 @@ type bridgeSettings struct {
 	SASKey      secret        `env:"SAS_KEY" about:"Key of the device in base64, for passwords that are shared access signatures of Azure"`
 	JWTKey      string        `env:"JWT_KEY" about:"File with a private key in PEM (RSA, or EC on P-256), for passwords that are JSON Web Tokens"`
 	JWTAudience string        `env:"JWT_AUDIENCE" about:"For whom those tokens are"`
-	TokenLife   time.Duration `env:"TOKEN_LIFE" envDefault:"1h" about:"How long such passwords are good, 10s to 24h: the bridge connects anew before"`
+	TokenLife   time.Duration `env:"TOKEN_LIFE" envDefault:"1h" about:"How long such passwords are good, 10s to 23h: the bridge connects anew before"`
 
 	BatchDictionary string `env:"BATCH_DICTIONARY" about:"File of up to 128 KiB with messages as they usually are, topics and payloads: batches get smaller by it, if the upstream has it in SLUICE_BATCH_DICTIONARIES"`
 	BatchUnasked    bool   `env:"BATCH_UNASKED" envDefault:"false" about:"Whether batches, and BATCH_DICTIONARY, are used though the upstream does not say that it takes them: for who reads UP_PREFIX and sluice-batch behind it: true or false"`

@@ -62,9 +62,7 @@ func TestChaos(t *testing.T) {
 						}
 					}
 				}
-				if t.Failed() {
-					t.Logf("%s\nplay it again: go test ./uplink -run Chaos -schedules=1 -seed=%d", story, one)
-				}
+				t.Logf("%s\nplay it again: go test ./uplink -run Chaos -schedules=1 -seed=%d", story, one)
 			})
 		}
 	})
