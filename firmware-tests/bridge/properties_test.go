@@ -77,6 +77,7 @@ func TestExpiryCountsDown(t *testing.T) {
 		center := s.center("center")
 		center.subscribe(1, "expiry/#")
 		s.line.Cut()
+		s.tells("there is no connection", "state", func(r report) bool { return !r.Connected }) // what was sent is sent again
 		device := s.device("device")
 		expiring := func(topic string, seconds uint32) {
 			device.publish(wire.Publish{Topic: topic, Payload: "x", QoS: 1, Props: wire.Bytes(wire.MessageExpiry, seconds)})
