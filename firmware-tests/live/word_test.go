@@ -45,7 +45,7 @@ func startMosquitto(t *testing.T) *rig.Mosquitto {
 // startGateway starts a gateway that ends with the test, which shows its last lines if it fails.
 func startGateway(t *testing.T, settings ...string) *rig.Gateway {
 	t.Helper()
-	g, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"), settings...)
+	g, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"), append(settings, "SLUICE_WS_ADDR=off")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +105,18 @@ func (p *plant) acknowledged() (n int64) {
 	return n
 }
 
+// settled is how many that are once what the upstream has acknowledged has arrived.
+func (p *plant) settled() int64 {
+	for n := p.acknowledged(); ; {
+		time.Sleep(300 * time.Millisecond)
+		now := p.acknowledged()
+		if now == n {
+			return n
+		}
+		n = now
+	}
+}
+
 // moves waits until the sensors have more messages acknowledged.
 func (p *plant) moves(t *testing.T, n int64) {
 	t.Helper()
@@ -129,8 +141,7 @@ func TestWaitsForUpstream(t *testing.T) {
 		time.Sleep(time.Duration(random.Int64N(int64(longest))))
 		if round%3 < 2 {
 			p.line.Cut()
-			time.Sleep(200 * time.Millisecond) // what the upstream has acknowledged arrives
-			before := p.acknowledged()
+			before := p.settled()
 			if round%3 == 1 {
 				p.kill(t)
 			}
@@ -191,7 +202,7 @@ func TestAcknowledgedOutlivesDisk(t *testing.T) {
 
 // missing gives the center some time.
 func (p *plant) missing() (list []string, n int) {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(drainLimit); ; time.Sleep(20 * time.Millisecond) {
 		if list, n = p.center.Ledger.Missing(3); n == 0 || time.Now().After(deadline) {
 			return list, n
 		}
