@@ -113,7 +113,8 @@
 // arrive at both. Nothing is lost: the session of a server that has been left is
 // behind, and identifiers which it still holds are released before they are used
 // again. Which server's session goes on is told by Session Present, and outlives the
-// process in Config.File: see lineage in server.go. A change of URL or ClientID is a
+// process in Config.File: see lineage in server.go. A session found at several servers
+// is behind at each of them once another server has begun a new one. A change of URL or ClientID is a
 // change of servers as well; Finish ends what is under way before it.
 //
 // # Keep-alive

@@ -109,9 +109,9 @@ func (l *link) settle(ctx context.Context, limit time.Duration) {
 	l.hurry()
 	for end := time.Now().Add(limit); time.Now().Before(end) && ctx.Err() == nil; {
 		l.mu.Lock()
-		sent := l.unfinished
+		finished := l.unfinished == ids{}
 		l.mu.Unlock()
-		if owes, _ := l.owed.pending(); !owes && sent == 0 {
+		if owes, _ := l.owed.pending(); !owes && finished {
 			return
 		}
 		select {

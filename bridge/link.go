@@ -53,8 +53,8 @@ type link struct {
 
 	settling atomic.Bool // what goes up is to be finished, and nothing new begun
 
-	mu         sync.Mutex          // guards what follows, Bridge.received and server.sent
-	unfinished int                 // QoS 2 messages in server.sent that went up on this link
+	mu         sync.Mutex          // guards what follows, Bridge.received and unreleased.sent
+	unfinished ids                 // QoS 2 messages that went up on this link
 	releasing  ids                 // released by release, and not yet answered
 	lowered    ids                 // QoS 2 messages that went up at QoS 1
 	together   map[uint16][]uint16 // identifiers of the messages in a batch, by its own
@@ -132,10 +132,10 @@ func (l *link) release() {
 		return
 	}
 	l.releasing = all()
-	if s.known {
-		l.releasing = s.sent
+	if s.unreleased.known {
+		l.releasing = s.unreleased.sent
 	}
-	s.sent, s.known = ids{}, true
+	s.unreleased.sent, s.unreleased.known = ids{}, true
 	var packets []byte
 	for id := uint16(1); id != 0; id++ {
 		if l.releasing.has(id) {
@@ -166,9 +166,14 @@ func (l *link) released() {
 	l.releasing.remove(0)
 	if l.releasing == (ids{}) {
 		l.lineage.caughtUp(l.up.server.name)
+		for name, s := range l.servers { // the same session is there
+			if s != l.up.server && s.unreleased == l.up.server.unreleased {
+				l.lineage.shares(name)
+			}
+		}
 	}
 	for i := range l.releasing {
-		l.up.server.sent[i] |= l.releasing[i]
+		l.up.server.unreleased.sent[i] |= l.releasing[i]
 	}
 }
 
@@ -176,15 +181,8 @@ func (l *link) released() {
 func (l *link) track(id uint16, sent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.up.server
-	switch {
-	case sent && !s.sent.has(id):
-		s.sent.add(id)
-		l.unfinished++
-	case !sent && s.sent.has(id):
-		s.sent.remove(id)
-		l.unfinished--
-	}
+	l.up.server.unreleased.sent.set(id, sent)
+	l.unfinished.set(id, sent)
 }
 
 // clear releases in the gateway the QoS 2 messages that an upstream session

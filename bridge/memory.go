@@ -16,6 +16,7 @@ import (
 type memory struct {
 	ClientID string                   `json:"client,omitempty"`
 	Last     string                   `json:"last,omitempty"` // as in lineage
+	Shared   []string                 `json:"shared,omitempty"`
 	Behind   []string                 `json:"behind,omitempty"`
 	Silence  map[string]memoryOfQuiet `json:"silence,omitempty"` // by server
 }
@@ -51,7 +52,7 @@ func (b *Bridge) recall() error {
 		return fmt.Errorf("%s: %w", b.cfg.File, err)
 	}
 	b.remembered = text
-	b.lineage = lineage{m.Last, m.Behind}
+	b.lineage = lineage{m.Last, m.Shared, m.Behind}
 	if m.ClientID != "" && m.ClientID != b.cfg.ClientID { // one of long ago may have sessions
 		for _, u := range b.cfg.urls() {
 			b.lineage.fallBehind(b.server(u).name)
@@ -66,7 +67,7 @@ func (b *Bridge) remember() {
 	if b.cfg.File == "" {
 		return
 	}
-	m := memory{ClientID: b.cfg.ClientID, Last: b.lineage.last, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
+	m := memory{ClientID: b.cfg.ClientID, Last: b.lineage.last, Shared: b.lineage.shared, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
 	for name, s := range b.servers {
 		if q := (memoryOfQuiet{s.quiet.good.Seconds(), s.quiet.bad.Seconds()}); q != (memoryOfQuiet{}) {
 			m.Silence[name] = q

@@ -19,11 +19,16 @@ type server struct {
 	url  *url.URL
 
 	// Owned by Run, and by the link that it waits for.
-	version version
-	quiet   quiet
-	moved   *server // where to, it has said, for good; nil: it has not
-	sent    ids     // QoS 2 messages sent up that it may wait to see released; guarded by link.mu
-	known   bool    // sent is all there are, also of earlier processes
+	version    version
+	quiet      quiet
+	moved      *server     // where to, it has said, for good; nil: it has not
+	unreleased *unreleased // of the session there, and of all servers where it was found to be the same
+}
+
+// unreleased is what a session of an upstream may hold at QoS 2.
+type unreleased struct {
+	sent  ids  // QoS 2 messages sent up that it may wait to see released; guarded by link.mu
+	known bool // sent is all there are, also of earlier processes
 }
 
 // server returns the one at u, always the same.
@@ -31,7 +36,7 @@ func (b *Bridge) server(u *url.URL) *server {
 	name := u.Redacted()
 	s := b.servers[name]
 	if s == nil {
-		s = &server{name: name, url: u, quiet: b.begin(name)}
+		s = &server{name: name, url: u, quiet: b.begin(name), unreleased: new(unreleased)}
 		b.servers[name] = s
 	}
 	return s
@@ -124,21 +129,36 @@ func (b *Bridge) attempt(ctx context.Context, s *server) (*upstream, error) {
 // now belong to other messages.
 type lineage struct {
 	last   string   // server of the session that goes on; empty: not known
+	shared []string // others where it was found to go on
 	behind []string // servers that may hold a session which is behind
 }
 
 // accepted takes a CONNACK of the server name with Session Present, and reports
 // whether the session there is the one that goes on.
 func (l *lineage) accepted(name string, present bool) bool {
-	goesOn := present && !slices.Contains(l.behind, name)
+	goesOn := present && !slices.Contains(l.behind, name) && !slices.Contains(l.behind, l.last)
 	if !present {
 		l.caughtUp(name)
 	}
-	if !goesOn && l.last != "" && l.last != name {
-		l.fallBehind(l.last)
+	if l.last != "" && l.last != name {
+		l.shared = append(slices.DeleteFunc(l.shared, func(one string) bool { return one == name }), l.last)
+		if !goesOn {
+			for _, one := range l.shared {
+				l.fallBehind(one)
+			}
+			l.shared = nil
+		}
 	}
 	l.last = name
 	return goesOn
+}
+
+// shares takes that the server name has the session that goes on, as last has.
+func (l *lineage) shares(name string) {
+	l.caughtUp(name)
+	if !slices.Contains(l.shared, name) {
+		l.shared = append(l.shared, name)
+	}
 }
 
 // unanswered takes a CONNECT to name that was not answered: it may have begun a

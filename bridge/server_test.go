@@ -231,6 +231,46 @@ func TestSharedSessionWithOtherIdentifiers(t *testing.T) {
 	})
 }
 
+// Where a session goes on at several nodes, each of them is behind once another server has
+// begun a new one.
+func TestSharedSessionBehind(t *testing.T) {
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b", "c"), Failback: -1, File: filepath.Join(t.TempDir(), "bridge.json")}
+	moved := func(s *scene, from *peer, sentence, to string, present bool, away ...string) (up, local *peer) {
+		s.leaves(away...)
+		from.conn.Close()
+		up = s.on(sentence, to, codec.Connack{SessionPresent: present})
+		return up, s.local(100, &codec.Connack{})
+	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.b.servers["mqtt://a"].unreleased.known = true
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{})
+		local.send(publish(7, 2, "sensors/1", "old"))
+		up.want("goes up", publish(7, 2, "sensors/1", "old"))
+		up, local = moved(s, up, "another node of the cluster", "b", true, "a")
+		local.send(publish(8, 2, "sensors/1", "old"))
+		up.want("goes up", publish(8, 2, "sensors/1", "old"))
+		up, _ = moved(s, up, "a server by itself", "c", false, "a", "b")
+		up, local = moved(s, up, "back", "a", true, "c")
+		up.want("what the cluster may hold is released", &codec.Pubrel{ID: 7}, &codec.Pubrel{ID: 8})
+		local.send(publish(8, 2, "sensors/1", "new"))
+		up.want("and the identifier is of another message", publish(8, 2, "sensors/1", "new"))
+		up.send(&codec.Pubcomp{ID: 7}, &codec.Pubcomp{ID: 8}, &codec.Pubrec{ID: 8})
+		local.want("", &codec.Pubrec{ID: 8})
+		up, local = moved(s, up, "the other node", "b", true, "a", "c")
+		again := publish(8, 2, "sensors/1", "new")
+		again.Dup = true
+		local.send(again)
+		up.want("has the same session: it goes on", again)
+		moved(s, up, "a server by itself", "c", false, "a", "b")
+	})
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the next process", "a", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		up.want("knows that as well: all is released", &codec.Pubrel{ID: 1})
+	})
+}
+
 func TestLineageOutlivesTheProcess(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "bridge.json")
 	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), Failback: -1, File: file}
@@ -530,6 +570,29 @@ func TestFinish(t *testing.T) {
 		up.want("before it goes", &codec.Disconnect{})
 		time.Sleep(time.Hour)
 		s.b.Finish()
+	})
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 2, "a", ""))
+		up.want("goes up", publish(1, 2, "a", ""))
+		up.conn.Close()
+		up, local = s.connect(codec.Connack{SessionPresent: true})
+		again := publish(1, 2, "a", "")
+		again.Dup = true
+		local.send(again)
+		up.want("comes again", again)
+		up.send(&codec.Pubrec{ID: 1})
+		local.want("half", &codec.Pubrec{ID: 1})
+		local.send(&codec.Pubrel{ID: 1})
+		up.want("half", &codec.Pubrel{ID: 1})
+		up.send(&codec.Pubcomp{ID: 1})
+		local.want("whole", &codec.Pubcomp{ID: 1})
+		start := time.Now()
+		s.b.Finish()
+		up.want("what began on an earlier link is finished as well", &codec.Disconnect{})
+		if waited := time.Since(start); waited > time.Second {
+			t.Errorf("waited %v", waited)
+		}
 	})
 	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		up, local := s.connect(codec.Connack{SessionPresent: true})

@@ -155,7 +155,8 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		rwc.Close()
 		return nil, err
 	}
-	moved := b.lineage.last != "" && b.lineage.last != s.name
+	last := b.lineage.last
+	moved := last != "" && last != s.name
 	up := &upstream{
 		wire:              w,
 		since:             since,
@@ -192,10 +193,13 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		if b.known {
 			b.doubtful = b.received
 		}
+		if from := b.servers[last]; from != nil {
+			s.unreleased = from.unreleased
+		}
 	}
 	up.behind = ack.SessionPresent && !up.sessionPresent
 	if !ack.SessionPresent {
-		s.sent, s.known = ids{}, true
+		s.unreleased = &unreleased{known: true}
 	}
 	if !up.sessionPresent {
 		b.subscribed, b.stale = false, true
