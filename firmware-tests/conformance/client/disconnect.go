@@ -31,8 +31,8 @@ func disconnectIsTheLast(t *suite.T) {
 	}
 	b := newBridge(t, "UP=up/#")
 	c := b.welcome(false)
-	b.device().Publish(wire.Publish{Topic: "up/1", Payload: "a"})
-	c.WantPublish("up/1", "a") // it is connected on both sides
+	b.device().Publish(wire.Publish{Topic: "up/1", Payload: "a", QoS: 1})
+	c.Take("up/1", "a") // it is connected on both sides
 	done := make(chan error)
 	go func() { done <- b.gateway.Terminate() }()
 	last(c)
