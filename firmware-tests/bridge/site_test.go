@@ -162,7 +162,7 @@ func (up *upstream) newSite(t *testing.T, settings ...string) *site {
 	}
 	t.Cleanup(line.Close)
 	s := &site{t: t, up: up, line: line, cloud: cloud, names: strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())}
-	env := []string{"SLUICE_BRIDGE_0_URL=mqtt://" + line.Addr, "SLUICE_BRIDGE_0_CLIENT_ID=" + s.names}
+	env := []string{"SLUICE_WS_ADDR=off", "SLUICE_BRIDGE_0_URL=mqtt://" + line.Addr, "SLUICE_BRIDGE_0_CLIENT_ID=" + s.names}
 	down := s.readyRule()
 	for _, setting := range settings {
 		if rules, ok := strings.CutPrefix(setting, "DOWN="); ok {
