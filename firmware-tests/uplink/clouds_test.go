@@ -26,6 +26,7 @@ import (
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/rig"
 )
 
 // A cloud that takes at most these, hangs up on what is more, and tells nothing.
@@ -263,4 +264,43 @@ func TestJWT(t *testing.T) {
 	stream(t, cloud, expired, "PRESET=gcp-jwt", "URL=mqtts://localhost:"+port, "CA="+ca.file, "JWT_KEY="+file, "JWT_AUDIENCE=project",
 		"TOKEN_LIFE=10s", "UP=plant/# 2", "UP_PREFIX=/devices/site7/events/",
 		"CLIENT_ID=projects/project/locations/europe-west1/registries/plants/devices/site7")
+}
+
+// RabbitMQ itself, which has no QoS 2.
+func TestRabbitMQ(t *testing.T) {
+	t.Parallel()
+	m, err := rig.StartRabbitMQ(t.TempDir())
+	if errors.Is(err, rig.ErrMissing) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Kill)
+	g := startGateway(t, "PRESET=rabbitmq", "URL=mqtt://"+m.MQTT, "UP=plant/# 2", "DOWN=cmd/# 2")
+	wantLog(t, g, 1, connected)
+	ctx, cancel := context.WithCancel(t.Context())
+	var players sync.WaitGroup
+	defer players.Wait()
+	defer cancel()
+	center := &device.Consumer{Name: "center", Addr: m.MQTT, Filter: "plant/#", Version: codec.V311, Ledger: &device.Ledger{}}
+	players.Go(func() { center.Run(ctx) })
+	<-center.Subscribed()
+	fleet := device.Fleet(2, func(d *device.Sensor) {
+		d.Addr, d.Topic, d.Interval, d.Window, d.Ledgers = g.Addr, "plant", 5*time.Millisecond, 50, []*device.Ledger{center.Ledger}
+	})
+	for _, d := range fleet {
+		players.Go(func() { d.Run(ctx) })
+	}
+	time.Sleep(time.Second)
+	if err := device.Drain(ctx, patience, fleet, center.Ledger); err != nil {
+		t.Error(err)
+	}
+	for qos := byte(1); qos <= 2; qos++ {
+		if err := center.Ledger.Count(qos).Broken(2); err != nil {
+			t.Errorf("QoS %d: %v", qos, err)
+		}
+	}
+	if !strings.Contains(g.Log.String(), "lower QoS") {
+		t.Error("QoS 2 went up as it was")
+	}
 }
