@@ -82,7 +82,7 @@ type settings struct {
 
 	SNDTLSAddr         address       `env:"SN_DTLS_ADDR" envDefault:"off" about:"MQTT-SN over DTLS 1.2: like SLUICE_MQTT_ADDR, such as :8883"`
 	SNPSKFile          string        `env:"SN_PSK_FILE" default:"psk in SLUICE_DATA_DIR" about:"File with the pre-shared keys of devices, written by sluice psk; what is changed there counts at once"`
-	SNDTLSCCM8         bool          `env:"SN_DTLS_CCM8" envDefault:"false" about:"Whether the cipher suite PSK-AES128-CCM-8 of very small devices is offered too: true or false. Its sessions end after a million messages"`
+	SNDTLSCCM8         bool          `env:"SN_DTLS_CCM8" envDefault:"false" about:"Whether the cipher suite PSK-AES128-CCM8 of very small devices is offered too: true or false. Its sessions end after a million messages"`
 	SNDTLSCertificates bool          `env:"SN_DTLS_CERTIFICATES" envDefault:"false" about:"Whether devices may also show a certificate of SLUICE_TLS_CLIENT_CA, whose common name is the account, or none with SLUICE_AUTH_ANONYMOUS: true or false. The key of SLUICE_TLS_CERT has to be ECDSA"`
 	SNDTLSMaxSessions  int           `env:"SN_DTLS_MAX_SESSIONS" envDefault:"2000" about:"DTLS sessions at a time, of some 50 KB each: one more ends the one that was idle for longest"`
 	SNDTLSIdle         time.Duration `env:"SN_DTLS_IDLE" envDefault:"24h" about:"How long a DTLS session may be idle, and how long after it began it can be resumed without a full handshake"`
