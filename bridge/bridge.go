@@ -136,7 +136,7 @@ type Status struct {
 	Since     time.Time     // of the last change of Connected; zero before the first connection
 	Version   codec.Version // of the last connection to the upstream
 	Server    string        // URL of the last that was connected; empty before
-	Err       error         // why the last connection ended or failed; nil before that happens first
+	Err       error         // why the last connection ended or failed; nil before that happens first, and after Pause
 	Counters
 }
 
@@ -422,6 +422,9 @@ func (b *Bridge) ended(err error) (lasted time.Duration) {
 		b.status.Connected, b.status.Since = false, time.Now()
 	}
 	b.status.Err = err
+	if err == errPaused {
+		b.status.Err = nil // Paused says so
+	}
 	return lasted
 }
 
