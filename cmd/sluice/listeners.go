@@ -59,6 +59,10 @@ func listen(g *running, t *transport.Transport, stdout io.Writer) error {
 		g.log.Warn("listening for this machine only: set " + prefix + "USERS_FILE to let others in with an account (sluice help passwd), or " +
 			prefix + "AUTH_ANONYMOUS=true to let everybody in")
 	}
+	if s.SNAddr != off && s.UsersFile != "" && !s.AuthAnonymous {
+		g.log.Warn("no device can connect over plain UDP, where nobody has an account: let devices in over DTLS (" + prefix + "SN_DTLS_ADDR), or " +
+			prefix + "AUTH_ANONYMOUS=true lets in whoever comes")
+	}
 	return nil
 }
 
