@@ -40,6 +40,7 @@ func (c *command) config(context.Context) error {
 	if *asJSON {
 		e := json.NewEncoder(c.stdout)
 		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false) // the -> of rules
 		err = e.Encode(list)
 	} else {
 		_, err = fmt.Fprint(c.stdout, describe(list))

@@ -43,6 +43,7 @@ func (c *command) explainTopic() error {
 	if *asJSON {
 		e := json.NewEncoder(c.stdout)
 		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false) // the -> of rules
 		return e.Encode(list)
 	}
 	if len(list) == 0 {
