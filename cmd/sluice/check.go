@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func (s *settings) check(environ map[string]string, wrong *faults) {
 	c.between("MAX_INFLIGHT", size(s.MaxInflight), 1, 65535)
 	c.between("MAX_CONNECTIONS", size(s.MaxConnections), 0, 1<<31-1)
 	c.between("STORE_MAX_BYTES", s.StoreMaxBytes, 1<<20, 1<<50)
-	c.between("QUEUE_MAX_BYTES", s.QueueMaxBytes, 1<<10, s.StoreMaxBytes)
+	c.queueMaxBytes(s.QueueMaxBytes, s.StoreMaxBytes)
 	c.between("MEMORY_LIMIT", s.MemoryLimit, 16<<20, 1<<62)
 	if err := writable(s.DataDir); err != nil {
 		c.add("DATA_DIR", "%v", err)
@@ -153,6 +154,15 @@ func (c *checker) between(name string, v, least, most size) {
 	}
 }
 
+// queueMaxBytes checks what may wait in one queue, which is part of what may in all.
+func (c *checker) queueMaxBytes(v, all size) {
+	if v > all {
+		c.add("QUEUE_MAX_BYTES", "%v is more than the %v of %sSTORE_MAX_BYTES, for all queues together", v, all, prefix)
+		return
+	}
+	c.between("QUEUE_MAX_BYTES", v, 1<<10, all)
+}
+
 func (c *checker) certificates(s *settings) {
 	s.tls = c.certificate("TLS_CERT", s.TLSCert, "TLS_KEY", s.TLSKey)
 	for _, l := range []struct {
@@ -228,7 +238,9 @@ func (c *checker) users(s *settings) {
 		return
 	}
 	var err error
-	if s.accounts, err = access.Load(s.UsersFile); err != nil {
+	if s.accounts, err = access.Load(s.UsersFile); errors.Is(err, fs.ErrNotExist) {
+		c.add("USERS_FILE", "%v: sluice passwd -f %s NAME makes it, with an account", err, s.UsersFile)
+	} else if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			c.add("USERS_FILE", "%s", line)
 		}
@@ -284,7 +296,7 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		if len(b.Up)+len(b.Down) == 0 {
 			c.add("UP", "neither UP nor DOWN is set: the bridge would carry nothing")
 		}
-		c.between("QUEUE_MAX_BYTES", b.QueueMaxBytes, 1<<10, s.StoreMaxBytes)
+		c.queueMaxBytes(b.QueueMaxBytes, s.StoreMaxBytes)
 		c.between("QUEUE_MAX_MESSAGES", size(b.QueueMaxMessages), 0, 1<<31-1)
 		c.between("DRAIN_MESSAGES", size(b.DrainMessages), 0, 1e9)
 		c.between("DRAIN_BYTES", b.DrainBytes, 0, 1e9)

@@ -213,7 +213,7 @@ func TestFaults(t *testing.T) {
 			[]string{
 				"SLUICE_MAX_PACKET_SIZE: 257MiB is more than 256MiB",
 				"SLUICE_MAX_INFLIGHT: 0 is less than 1",
-				"SLUICE_QUEUE_MAX_BYTES: 3MiB is more than 2MiB",
+				"SLUICE_QUEUE_MAX_BYTES: 3MiB is more than the 2MiB of SLUICE_STORE_MAX_BYTES",
 				"SLUICE_MEMORY_LIMIT: 1MiB is less than 16MiB",
 			},
 		},
@@ -240,7 +240,7 @@ func TestFaults(t *testing.T) {
 			map[string]string{"SLUICE_TLS_CERT": cert, "SLUICE_TLS_KEY": dir + "/none", "SLUICE_USERS_FILE": dir + "/users"},
 			[]string{
 				"SLUICE_TLS_KEY: open " + dir + "/none: no such file",
-				"SLUICE_USERS_FILE: open " + dir + "/users: no such file",
+				"SLUICE_USERS_FILE: open " + dir + "/users: no such file or directory: sluice passwd -f ",
 			},
 		},
 		"users file": {
@@ -363,7 +363,7 @@ func TestFaults(t *testing.T) {
 			},
 			[]string{
 				`SLUICE_BRIDGE_0_QUEUE_POLICY: "drop" is none of reject, drop-oldest, drop-newest`,
-				"SLUICE_BRIDGE_0_QUEUE_MAX_BYTES: 11MiB is more than 10MiB",
+				"SLUICE_BRIDGE_0_QUEUE_MAX_BYTES: 11MiB is more than the 10MiB of SLUICE_STORE_MAX_BYTES",
 				"SLUICE_BRIDGE_0_QUEUE_MAX_MESSAGES: -1 is less than 0",
 				"SLUICE_BRIDGE_0_QUEUE_MAX_AGE: 10ms is less than 1s",
 				"SLUICE_BRIDGE_0_DRAIN_MESSAGES: -1 is less than 0",
