@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"sluice/bridge"
@@ -198,7 +199,7 @@ func (t *target) connect(ctx context.Context, p *codec.Connect) (*client, error)
 	defer cancel()
 	wire, err := dial(ctx, u, conf)
 	if err != nil {
-		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w", u, err)}
+		return nil, &failure{exitUnreachable, fmt.Errorf("%s: %w%s", u, err, dialHint(err))}
 	}
 	c := newClient(wire, p)
 	stop := context.AfterFunc(ctx, c.close)
@@ -241,6 +242,18 @@ func dial(ctx context.Context, u *url.URL, conf *tls.Config) (io.ReadWriteCloser
 		return new(net.Dialer).DialContext(ctx, "unix", u.Path)
 	}
 	return bridge.Dial(ctx, u, conf)
+}
+
+// dialHint says what to do about an error of dial.
+func dialHint(err error) string {
+	var unverified *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &unverified):
+		return ": -cafile names the authorities to trust"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ": is the server running? -url or SLUICE_CLIENT_URL says where"
+	}
+	return ""
 }
 
 func (c *client) login(p *codec.Connect) error {

@@ -176,7 +176,7 @@ func (t *snTarget) dtlsConfig(u *url.URL) (conf transport.DTLSClient, err error)
 	}
 	key, err := access.ParseKey(strings.TrimSpace(string(text)))
 	if err != nil {
-		return conf, usage("-psk-file %s: %w", t.keyFile, err)
+		return conf, usage("-psk-file %s: %w: the file holds the key and nothing else", t.keyFile, err)
 	}
 	return transport.DTLSClient{Identity: t.identity, Key: key}, nil
 }

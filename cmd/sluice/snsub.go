@@ -23,7 +23,7 @@ func (c *command) snSub(ctx context.Context) error {
 	var qos qosFlag
 	wait := secondsFlag(0)
 	f.Var(&qos, "q", "")
-	f.Uint64Var(&s.count, "C", 0, "")
+	f.Func("C", "", countFlag(&s.count))
 	f.Var(&wait, "W", "")
 	f.Var(&s.sleep, "sleep", "")
 	f.BoolVar(&s.named, "v", false, "")

@@ -28,7 +28,7 @@ func (c *command) sub(ctx context.Context) error {
 	wait := secondsFlag(0)
 	f.Var(&filters, "t", "")
 	f.Var(&qos, "q", "")
-	f.Uint64Var(&s.count, "C", 0, "")
+	f.Func("C", "", countFlag(&s.count))
 	f.Var(&wait, "W", "")
 	f.BoolVar(&s.topics, "v", false, "")
 	f.BoolVar(&s.json, "json", false, "")

@@ -197,16 +197,29 @@ func (s secret) String() string {
 	return "(hidden)"
 }
 
+// countFlag reads how many messages are asked for.
+func countFlag(count *uint64) func(string) error {
+	return func(text string) (err error) {
+		if *count, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return errors.New("a count is a whole number, 0 for no end")
+		}
+		return nil
+	}
+}
+
 // serverURL is the URL of an MQTT server. It is shown without a password, which
 // does not belong in it.
 type serverURL string
 
 func (s serverURL) String() string {
 	u, err := url.Parse(string(s))
-	if err != nil {
+	switch {
+	case err == nil:
+		return u.Redacted()
+	case strings.Contains(string(s), "@"):
 		return "(not a URL)"
 	}
-	return u.Redacted()
+	return string(s)
 }
 
 // serverURLs are the URLs of servers, in the order of preference.

@@ -375,7 +375,7 @@ func refusal(what string, code sn.ReturnCode) error {
 	case sn.InvalidTopicID:
 		hint = ": predefined topics have to be set at the gateway"
 	case sn.NotSupported:
-		hint = ": it says so too of what it does not allow"
+		hint = ": it says so too of what it does not allow, and its log tells why"
 	}
 	return fmt.Errorf("the gateway refuses %s: %v%s", what, code, hint)
 }
