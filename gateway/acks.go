@@ -84,6 +84,11 @@ func (a *ack) ready(committed uint64) bool {
 
 // acknowledge sends a, or puts it behind those that wait.
 func (c *conn) acknowledge(a ack) {
+	if c.state == closed { // by what the message that it answers brought about
+		a.ticket.leave()
+		a.receipt.leave()
+		return
+	}
 	if c.late(&a) {
 		l := c.session.receiptsOf()
 		l.acks = append(l.acks, a)

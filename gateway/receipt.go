@@ -282,13 +282,18 @@ func (c *conn) forgetLate() {
 		return
 	}
 	for i := range l.acks {
-		switch r := l.acks[i].receipt; {
-		case r == nil:
-		case r.from == nil:
-			r.abandon()
-		default:
-			r.conn = nil
-		}
+		l.acks[i].receipt.leave()
 	}
 	l.acks = nil
+}
+
+// leave is called when the publisher's connection is gone.
+func (r *receipt) leave() {
+	switch {
+	case r == nil:
+	case r.from == nil:
+		r.abandon()
+	default:
+		r.conn = nil
+	}
 }

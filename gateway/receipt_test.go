@@ -266,6 +266,23 @@ func TestNoRoomOnTheWayUp(t *testing.T) {
 	})
 }
 
+// Room is made for a message by dropping one for which its publisher waits: that ends the
+// connection in the middle, and nothing of it may go on to the next.
+func TestPublisherOverrunsItself(t *testing.T) {
+	onDisk(t, Config{QueueMaxBytes: 1 << 12, QueuePolicy: DropOldest}, func(at *site) {
+		at.provision("$bridge/up", "alarms/#")
+		pub := at.join("pub", codec.V311, keep)
+		for id := uint16(1); id <= 5; id++ {
+			pub.send(message("alarms/1", string(make([]byte, 1000)), 1, id))
+		}
+		pub.wantClosed("it is to send again what was dropped")
+		at.wantWaiting("nobody waits", "$bridge/up", 0)
+		pub = at.join("pub", codec.V311, keep)
+		pub.send(message("other", "x", 1, 9))
+		pub.want("nothing of the last connection goes before it", &codec.Puback{ID: 9})
+	})
+}
+
 // A message that one bridge brings is not held up by the upstream of another.
 func TestBridgesDoNotWaitForEachOther(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
