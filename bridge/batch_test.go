@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sluice/codec"
@@ -222,13 +223,18 @@ func TestBatchWithDictionary(t *testing.T) {
 
 // A batch that is refused is not lost: its messages come again, by themselves.
 func TestBatchIsRefused(t *testing.T) {
-	play(t, batching, func(t *testing.T, s *scene) {
+	cfg, lost := batching, 0
+	cfg.Lost = func(string, []byte) { lost++ }
+	play(t, cfg, func(t *testing.T, s *scene) {
 		up, local := s.connect(offer())
 		local.send(reading(1, 1, "21"), reading(2, 1, "22"))
 		id := up.wantBatch("two", nil, raised(reading(1, 1, "21")), raised(reading(2, 1, "22")))
 		up.send(&codec.Puback{ID: id, Code: codec.PayloadFormatInvalid})
 		local.want("the gateway is told nothing but good-bye", &codec.Disconnect{})
 		up.want("as is the upstream", &codec.Disconnect{})
+		if n := s.b.Status().Refused; n != 0 || lost != 0 {
+			t.Errorf("%d are counted as refused and %d as lost, none of which is", n, lost)
+		}
 		up, local = s.connect(offer())
 		again := reading(1, 1, "21")
 		again.Dup = true
@@ -256,6 +262,18 @@ func TestBatchAtTheEnd(t *testing.T) {
 		up.wantIdle("it waits")
 		s.leave()
 		up.wantBatch("its last chance", nil, raised(reading(0, 0, "23")))
+	})
+	play(t, batching, func(t *testing.T, s *scene) {
+		up, local := s.connect(offer())
+		alarm := publish(1, 1, "alarms/1", "fire")
+		local.send(alarm)
+		up.want("goes up", raised(alarm))
+		s.b.Finish()
+		synctest.Wait()
+		local.send(reading(0, 0, "24"))
+		up.wantIdle("it waits while what is under way is finished")
+		up.send(&codec.Puback{ID: 1})
+		up.wantBatch("its last chance", nil, raised(reading(0, 0, "24")))
 	})
 }
 

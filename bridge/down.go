@@ -79,9 +79,9 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
-		l.checkRefused(p.Code, p.ReasonString)
 		ids := l.ackedTogether(p.ID)
 		if ids == nil {
+			l.checkRefused(p.Code, p.ReasonString)
 			l.acked(p.ID, p.Code)
 			return nil
 		}

@@ -267,7 +267,7 @@ func (l *link) run(ctx context.Context) error {
 
 	unwatch()
 	close(l.ended)
-	l.endBatches(err == errLeft)
+	l.endBatches(err == errLeft || planned(err))
 	l.window.close()
 	l.local.leave(codec.NormalDisconnection)
 	l.up.wire.leave(farewell(err))
