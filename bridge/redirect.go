@@ -88,6 +88,10 @@ func (b *Bridge) redirect(s *server, err error) *server {
 	if b.cfg.Redirect.none() {
 		return nil // the error says where to
 	}
+	if len(r.server) > maxReference {
+		b.log.Warn("not following a server reference", "server", s.name, "error", "too long", "size", len(r.server))
+		return nil
+	}
 	for reference := range strings.FieldsSeq(r.server) {
 		u, fault := parseReference(reference, s.url)
 		switch {
@@ -123,15 +127,12 @@ var schemes = map[string]string{
 	"tcp": "mqtt", "ssl": "mqtts", "mqtt": "mqtt", "mqtts": "mqtts", "ws": "ws", "wss": "wss",
 }
 
-// maxReference is the longest server reference, in bytes.
+// maxReference is the longest list of server references that is read, in bytes.
 const maxReference = 1024
 
 // parseReference reads host, host:port, or a URL of those without user and path.
 // What it does not say is as with from.
 func parseReference(text string, from *url.URL) (*url.URL, error) {
-	if len(text) > maxReference {
-		return nil, errors.New("too long")
-	}
 	u := &url.URL{Scheme: from.Scheme, Host: text, Path: from.Path}
 	if scheme, host, ok := strings.Cut(text, "://"); ok {
 		if schemes[scheme] == "" {

@@ -400,6 +400,14 @@ func TestRedirect(t *testing.T) {
 			})
 		})
 	}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		s.on("home", "a", ack(codec.UseAnotherServer, strings.Repeat("x ", 32000)))
+		s.on("stays", "a", codec.Connack{})
+		s.local(100, &codec.Connack{})
+		if size := len(s.log.String()); size > 10000 {
+			t.Errorf("a long reference makes a log of %d bytes", size)
+		}
+	})
 	secureHome := cfg
 	secureHome.URL = &url.URL{Scheme: "mqtts", Host: "a"}
 	play(t, secureHome, func(t *testing.T, s *scene) {

@@ -37,7 +37,7 @@ func (r *refusal) Error() string {
 		s += fmt.Sprintf(" (%q)", r.reason)
 	}
 	if r.server != "" {
-		s += fmt.Sprintf(", server reference %q", r.server)
+		s += fmt.Sprintf(", server reference %q", brief([]byte(r.server)))
 	}
 	return s
 }
