@@ -229,6 +229,8 @@ func (cfg *Config) check() error {
 			fault("URL with user name or password: give them on their own, URLs are logged")
 		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
 			fault("URL %s is in the list twice", u)
+		case CheckPort(u) != nil:
+			fault("URL %s: %w", u, CheckPort(u))
 		}
 	}
 	if err := cfg.Path.checkProxy(); err != nil {

@@ -3,10 +3,12 @@ package bridge
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -90,6 +92,15 @@ func (p *Path) shake(ctx context.Context, conn net.Conn, u *url.URL, conf *tls.C
 		err = ctx.Err()
 	}
 	return ws, err
+}
+
+// CheckPort says what is wrong with the port of a URL, if there is one.
+func CheckPort(u *url.URL) error {
+	text := u.Port()
+	if n, err := strconv.ParseUint(text, 10, 16); text != "" && (err != nil || n == 0) {
+		return fmt.Errorf("there is no port %s: 1 to 65535", text)
+	}
+	return nil
 }
 
 func hostPort(u *url.URL, usual map[string]string) string {

@@ -185,8 +185,9 @@ func (p *Path) checkProxy() error {
 		return errors.New("a user name in the proxy's URL would show in logs: give it and the password on their own")
 	case len(p.ProxyUsername) > 255 || len(p.ProxyPassword) > 255:
 		return errors.New("a proxy's user name and password have at most 255 bytes each")
+	default:
+		return CheckPort(u)
 	}
-	return nil
 }
 
 // ParseProxy reads the URL of a proxy.

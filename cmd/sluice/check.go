@@ -320,7 +320,10 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 			c.add("NAME", "%q is the name of %s already", b.Name, other)
 		}
 		names[b.Name] = c.prefix[:len(c.prefix)-1]
-		for _, p := range []struct{ name, text string }{{"CLIENT_ID", b.ClientID}, {"USERNAME", b.Username}, {"UP_PREFIX", b.UpPrefix}, {"DOWN_PREFIX", b.DownPrefix}} {
+		if file := filepath.Base(bridgeFile(s, b.Name)); len(file) > 250 { // of 255, with room for .new
+			c.add("NAME", "too long for the name of a file: 75 bytes at most are always good")
+		}
+		for _, p := range []struct{ name, text string }{{"NAME", b.Name}, {"CLIENT_ID", b.ClientID}, {"USERNAME", b.Username}, {"UP_PREFIX", b.UpPrefix}, {"DOWN_PREFIX", b.DownPrefix}} {
 			if err := codec.ValidString([]byte(p.text)); err != nil {
 				c.add(p.name, "%q: %s", p.text, err.Text)
 			}
@@ -350,12 +353,12 @@ func (c *checker) topics(s *settings) {
 func (c *checker) path(b *bridgeSettings) {
 	if b.Proxy != "" {
 		var err error
-		if b.proxy, err = bridge.ParseProxy(b.Proxy); err != nil {
+		if b.proxy, err = bridge.ParseProxy(string(b.Proxy)); err != nil {
 			c.add("PROXY", "%v", err)
 		}
 	}
 	for _, p := range []struct{ name, text, needs, is string }{
-		{"PROXY_USERNAME", b.ProxyUsername, "PROXY", b.Proxy},
+		{"PROXY_USERNAME", b.ProxyUsername, "PROXY", string(b.Proxy)},
 		{"PROXY_PASSWORD", string(b.ProxyPassword), "PROXY_USERNAME", b.ProxyUsername},
 	} {
 		switch {
@@ -485,7 +488,7 @@ func parseURL(text serverURL) (*url.URL, error) {
 	if u.User != nil {
 		return nil, errors.New("a user name in the URL would show in logs: give user name and password on their own")
 	}
-	return u, nil
+	return u, bridge.CheckPort(u)
 }
 
 // writable says why no files can be made in dir, or if it is not there, in the

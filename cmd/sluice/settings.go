@@ -138,7 +138,7 @@ type bridgeSettings struct {
 	Cert             string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`
 	Key              string        `env:"KEY" about:"File with the private key of CERT, in PEM"`
 
-	Proxy         string     `env:"PROXY" about:"Proxy on the way to the upstream: http://host:port or socks5://host:port; it resolves the upstream's name"`
+	Proxy         serverURL  `env:"PROXY" about:"Proxy on the way to the upstream: http://host:port or socks5://host:port; it resolves the upstream's name"`
 	ProxyUsername string     `env:"PROXY_USERNAME" about:"User name at the proxy"`
 	ProxyPassword secret     `env:"PROXY_PASSWORD" about:"Password at the proxy"`
 	Interface     string     `env:"INTERFACE" about:"Network interface to leave by, such as wwan0 (Linux)"`

@@ -324,6 +324,20 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_6_PROXY_USERNAME: longer than 255 bytes",
 			},
 		},
+		"what would be found out later": {
+			map[string]string{
+				"SLUICE_BRIDGE_0_URL": "mqtt://a:99999", "SLUICE_BRIDGE_0_UP": "a", "SLUICE_BRIDGE_0_PROXY": "http://p:99999",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a:0", "SLUICE_BRIDGE_1_UP": "a", "SLUICE_BRIDGE_1_NAME": "\xff", "SLUICE_BRIDGE_1_CLIENT_ID": "x",
+				"SLUICE_BRIDGE_2_URL": "mqtt://a", "SLUICE_BRIDGE_2_UP": "a", "SLUICE_BRIDGE_2_NAME": strings.Repeat("/", 100),
+			},
+			[]string{
+				"SLUICE_BRIDGE_0_URL: there is no port 99999: 1 to 65535",
+				"SLUICE_BRIDGE_0_PROXY: there is no port 99999: 1 to 65535",
+				"SLUICE_BRIDGE_1_URL: there is no port 0: 1 to 65535",
+				`SLUICE_BRIDGE_1_NAME: "\xff": string is not UTF-8 or holds U+0000`,
+				"SLUICE_BRIDGE_2_NAME: too long for the name of a file: 75 bytes at most are always good",
+			},
+		},
 		"batches": {
 			map[string]string{
 				"SLUICE_BATCH_DICTIONARIES": key + ",/not/there",
@@ -649,4 +663,21 @@ func makeCertificate(t *testing.T, dir string) (certFile, keyFile string) {
 	certFile = write(t, dir, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
 	keyFile = write(t, dir, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	return certFile, keyFile
+}
+
+// A user name in a URL is a fault, and its password still nobody's business.
+func TestConfigShowsNoPasswordOfAURL(t *testing.T) {
+	s, err := readSettings(map[string]string{
+		"SLUICE_DATA_DIR": t.TempDir(), "SLUICE_BRIDGE_0_UP": "a",
+		"SLUICE_BRIDGE_0_URL": "mqtt://me:secret@a", "SLUICE_BRIDGE_0_PROXY": "http://me:secret@p",
+	})
+	shown := describe(allVariables(s.environ, s))
+	for _, text := range []string{shown, err.Error()} {
+		if strings.Contains(text, "secret@") {
+			t.Errorf("shown: %s", text)
+		}
+	}
+	if !strings.Contains(shown, "http://me:xxxxx@p") {
+		t.Error("the proxy is not shown")
+	}
 }
