@@ -338,6 +338,48 @@ func TestSNLate(t *testing.T) {
 	}
 }
 
+// A gateway that started again does not hear a device that slept through it, as its
+// DTLS is new. It has to find its session by connecting anew.
+func TestSNSleepsThroughRestart(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	g := &snGateway{answer: func(m sn.Message) []sn.Message {
+		if _, ok := m.(*sn.Pingreq); ok {
+			return []sn.Message{&sn.Publish{QoS: 1, TopicID: 6, MessageID: 1, Data: []byte("kept")}}
+		}
+		return nil
+	}}
+	go func() {
+		buf := make([]byte, 1<<16)
+		var first netip.AddrPort
+		asleep := false
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if !first.IsValid() {
+				first = from
+			}
+			asleep = asleep || n > 1 && buf[1] == byte(sn.TypePingreq)
+			if from != first || !asleep {
+				g.take(buf[:n], func(b []byte) { conn.WriteToUDPAddrPort(b, from) })
+			}
+		}
+	}()
+	code, out, errs := runCommand(t, nil, "", "sn", "sub", "-h", conn.LocalAddr().String(), "-t", "a", "-q", "1", "-c", "-i", "dev", "-sleep", "1", "-C", "1", "-retry", "3s", "-retries", "0")
+	if code != exitOK || out != "kept\n" {
+		t.Errorf("exit code %d, output %q, errors %q", code, out, errs)
+	}
+	if heard := g.transcript(); strings.Count(heard, "CONNECT 60 clean=false") != 2 {
+		t.Errorf("the gateway heard\n%s", heard)
+	}
+}
+
 func TestSNInterrupted(t *testing.T) {
 	for line, want := range map[string]int{"sub -t a": exitOK, "sub -t a -C 1": exitFailed, "pub -short aa -l": exitFailed} {
 		ctx, cancel := context.WithCancel(t.Context())

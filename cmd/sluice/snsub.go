@@ -51,12 +51,23 @@ func (c *command) snSub(ctx context.Context) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(wait), errTimeIsUp)
 		defer cancel()
 	}
-	client, err := to.connect(ctx, config)
-	if err == nil {
-		defer client.Disconnect()
-		err = to.late(s.run(ctx, client))
+	for {
+		err = s.once(ctx, &to, config)
+		if !*lasts || s.sleep == 0 || err != snclient.ErrSilent {
+			return s.ending(ctx, to.late(err))
+		}
+		// A gateway that started again knows the session, but not its DTLS.
 	}
-	return s.ending(ctx, err)
+}
+
+// once is one connection. An error of connecting is never ErrSilent as such.
+func (s *snSubscriber) once(ctx context.Context, to *snTarget, config snclient.Config) error {
+	client, err := to.connect(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer client.Disconnect()
+	return s.run(ctx, client)
 }
 
 // snSubscriber prints messages.
