@@ -33,7 +33,7 @@ type refusal struct {
 
 func (r *refusal) Error() string {
 	s := "refused: " + r.code.String()
-	if r.reason != "" {
+	if r.reason != "" && r.reason != r.code.String() {
 		s += fmt.Sprintf(" (%q)", r.reason)
 	}
 	if r.server != "" {
