@@ -42,6 +42,11 @@ func (c *command) passwd(ctx context.Context) error {
 	if err != nil && !(os.IsNotExist(err) && !*remove) {
 		return err
 	}
+	if dir := filepath.Dir(*path); err != nil {
+		if _, err := os.Stat(dir); err != nil {
+			return usage("there is no directory %s: make it, or name the file by -f", dir)
+		}
+	}
 	if *remove {
 		text, found := access.RemoveAccount(string(old), user)
 		if !found {
