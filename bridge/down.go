@@ -13,13 +13,15 @@ func (l *link) downLoop() error {
 	l.waitCleared()
 	for {
 		p, err := l.up.wire.decode()
-		if err != nil {
+		if err == nil && p != nil {
+			err = l.fromUpstream(p)
+		}
+		if err != nil { // what came before counts
+			l.local.send(l.toLocal)
+			l.up.wire.send(l.backUp)
 			return err
 		}
 		if p != nil {
-			if err := l.fromUpstream(p); err != nil {
-				return err
-			}
 			continue
 		}
 		l.flushDown()

@@ -417,6 +417,18 @@ func TestRedirect(t *testing.T) {
 	})
 }
 
+// What the upstream acknowledges in its last words does not go up again.
+func TestLastWordsCount(t *testing.T) {
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 1, "a", ""))
+		up.want("goes up", publish(1, 1, "a", ""))
+		up.send(&codec.Puback{ID: 1}, &codec.Disconnect{Code: codec.UseAnotherServer})
+		local.want("is acknowledged", &codec.Puback{ID: 1})
+		local.want("before the end", &codec.Disconnect{})
+	})
+}
+
 func TestRedirectsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newScene(t, Config{Redirect: allowed(t, "*.example.com")}).b

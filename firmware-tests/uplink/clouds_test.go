@@ -159,19 +159,21 @@ func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...stri
 	for _, s := range fleet {
 		s.Stop()
 	}
-	want := fleet[0].Acked.Load() + fleet[1].Acked.Load()
+	seen := 0
 	await(t, func() string {
-		if got := len(cloud.payloads()); got < int(want) {
-			return fmt.Sprintf("%d of %d messages have arrived", got, want)
+		payloads := cloud.payloads()
+		for ; seen < len(payloads); seen++ {
+			var s device.Source
+			var n int
+			fmt.Sscanf(payloads[seen], "%d %d %d", &s.Sensor, &s.QoS, &n)
+			ledger.Arrived(s, n)
+		}
+		unfinished := append(fleet[0].Unfinished(), fleet[1].Unfinished()...)
+		if list, n := ledger.Missing(3); n > 0 || len(unfinished) > 0 {
+			return fmt.Sprintf("%d messages have not arrived: %q, %q", n, list, unfinished)
 		}
 		return ""
 	})
-	for _, payload := range cloud.payloads() {
-		var s device.Source
-		var n int
-		fmt.Sscanf(payload, "%d %d %d", &s.Sensor, &s.QoS, &n)
-		ledger.Arrived(s, n)
-	}
 	for qos := byte(1); qos <= 2; qos++ {
 		count := ledger.Count(qos)
 		if err := count.Broken(2); err != nil { // once, although the cloud knows no QoS 2

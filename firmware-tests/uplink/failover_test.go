@@ -119,6 +119,16 @@ func TestRedirectByDisconnect(t *testing.T) {
 	g := startGateway(t, "URL=mqtt://"+home.addr, "UP=plant/# 2", "REDIRECT_ALLOW=127.0.0.0/8")
 	publish(t, g, 2, "plant/a", "1")
 	home.wantPayloads("at home", "1")
+	await(t, func() string { // else it may go up to both
+		home.mu.Lock()
+		defer home.mu.Unlock()
+		for _, of := range home.sessions {
+			if len(of.received) == 0 {
+				return ""
+			}
+		}
+		return "the message is not released"
+	})
 	began := time.Now()
 	home.send(&codec.Disconnect{Code: codec.UseAnotherServer, ServerReference: []byte(target.addr)})
 	awaitConnect(t, target, 1)
