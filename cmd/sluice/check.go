@@ -86,6 +86,11 @@ func (c *checker) dtls(s *settings) {
 			c.add("SN_PSK_FILE", "%s", line)
 		}
 	}
+	if dir := filepath.Dir(s.SNPSKFile); dir != filepath.Clean(s.DataDir) { // the data directory is made at the start
+		if _, err := os.Stat(dir); err != nil {
+			c.add("SN_PSK_FILE", "there is no directory %s", dir)
+		}
+	}
 	if !s.SNDTLSCertificates {
 		return
 	}

@@ -151,7 +151,7 @@ func (c *command) readKeys(path *string) (string, error) {
 	text, err := os.ReadFile(*path)
 	if os.IsNotExist(err) {
 		if _, err := os.Stat(filepath.Dir(*path)); err != nil {
-			return "", usage("there is no directory %s, which the gateway makes when it first starts: start it once, or name the file by -f or %sSN_PSK_FILE", filepath.Dir(*path), prefix)
+			return "", usage("there is no directory %s: name the file by -f or %sSN_PSK_FILE, or start the gateway once, which makes its data directory", filepath.Dir(*path), prefix)
 		}
 		return "", nil
 	}

@@ -142,6 +142,7 @@ func TestDTLSSettings(t *testing.T) {
 	os.Chmod(open, 0o644)
 	for want, environ := range map[string]map[string]string{
 		"SN_PSK_FILE: " + open + ": mode 0644 lets others read the keys: chmod 600 it": {"SN_PSK_FILE": open},
+		"SN_PSK_FILE: there is no directory " + dir + "/none":                          {"SN_PSK_FILE": dir + "/none/psk"},
 		"SN_DTLS_MAX_SESSIONS: 0 is less than 1":                                       {"SN_DTLS_MAX_SESSIONS": "0"},
 		"SN_DTLS_IDLE: 1ms is less than 1s":                                            {"SN_DTLS_IDLE": "1ms"},
 		"SN_DTLS_CERTIFICATES: set, but SLUICE_TLS_CERT is not":                        {"SN_DTLS_CERTIFICATES": "true"},
