@@ -76,7 +76,7 @@ func (t *ticket) free() {
 
 // ready says whether the acknowledgement may leave.
 func (a *ack) ready(committed uint64) bool {
-	if a.receipt != nil && len(a.receipt.places) > 0 {
+	if r := a.receipt; r != nil && (len(r.places) > 0 || r.epoch > committed) {
 		return false
 	}
 	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0

@@ -23,6 +23,7 @@ type receipt struct {
 	first  [1]place // memory for places
 	id     uint16
 	code   codec.ReasonCode // why one of them does not have it; Success: all do
+	epoch  uint64           // when it is on disk that a refusal has freed id; 0: it need not be
 }
 
 // place is a message in the queue of a bridge.
@@ -116,7 +117,7 @@ func (r *receipt) over() {
 	if r.from != nil {
 		r.from.paid(r)
 		if r.code >= codec.UnspecifiedError {
-			r.from.unhold(r.id) // [MQTT-4.3.3-4] ends it
+			r.epoch = r.from.unhold(r.id) // [MQTT-4.3.3-4] ends it
 		}
 	}
 	if c != nil && c.state == connected {

@@ -283,6 +283,24 @@ func TestPublisherOverrunsItself(t *testing.T) {
 	})
 }
 
+// A refusal at QoS 2 frees the identifier: a crash must not have it held again, when it is
+// of another message.
+func TestRefusalIsOnDisk(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.provision("$bridge/up", "alarms/#")
+		pub := at.join("pub", codec.V5, keep)
+		pub.send(message("alarms/1", "no", 2, 4))
+		up := at.bridge("$bridge/up")
+		ids := up.wantPayloads("goes up", "no")
+		at.disk <- struct{}{}
+		up.send(&codec.Pubrec{ID: ids[0], Code: codec.NotAuthorized})
+		pub.wantIdle("it is not on disk yet that the message is over")
+		<-at.disk
+		at.settle()
+		pub.want("now it is", &codec.Pubrec{ID: 4, Code: codec.NotAuthorized, ReasonString: []byte(codec.NotAuthorized.String())})
+	})
+}
+
 // A message that one bridge brings is not held up by the upstream of another.
 func TestBridgesDoNotWaitForEachOther(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
