@@ -193,6 +193,7 @@ func New(cfg Config) (*Bridge, error) {
 		log:       cfg.Log.With("bridge", cfg.Name),
 		servers:   make(map[string]*server),
 		hops:      maxHops,
+		doubtful:  all(), // the last process may have ended before it knew of a new session
 	}
 	if b.mayEcho() {
 		b.echoes = newEchoes()

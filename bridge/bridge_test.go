@@ -531,6 +531,23 @@ func TestReceivedInDoubt(t *testing.T) {
 	}
 }
 
+// So is what the last process had received: a session that was lost just before it ended
+// may have a successor by now.
+func TestReceivedByTheLastProcess(t *testing.T) {
+	play(t, Config{Down: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
+		fresh, err := New(s.b.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.b.doubtful, s.b.known, s.b.subscribed = fresh.doubtful, fresh.known, true
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		again := publish(4, 2, "a", "old")
+		again.Dup = true
+		up.send(publish(3, 2, "a", "new"), again)
+		local.want("the new one is let in, the old one goes on", &codec.Pubrel{ID: 3}, publish(3, 2, "a", "new"), again)
+	})
+}
+
 func TestManyFilters(t *testing.T) {
 	var cfg Config
 	for i := range 10 {

@@ -34,8 +34,9 @@
 //     new session gives them to new messages. What had gone up and is not
 //     acknowledged goes up again as new, without DUP; what was only to be
 //     released is done. After a CONNECT without an answer, in which the upstream
-//     may have said so, the gateway is told that of each identifier which then
-//     comes with a message that does not come again, by DUP.
+//     may have said so, and in a new process, as the last one may have ended just
+//     then, the gateway is told that of each identifier which comes with a message
+//     that does not come again, by DUP.
 //   - When the upstream has a session and the gateway has just made its own, as
 //     with a new disk, that session is another's past: the bridge hangs up and
 //     asks for a new one, in MQTT 5. Else identifiers of that past would be
@@ -114,8 +115,8 @@
 // behind, and identifiers which it still holds are released before they are used
 // again. Which server's session goes on is told by Session Present, and outlives the
 // process in Config.File: see lineage in server.go. A session found at several servers
-// is behind at each of them once another server has begun a new one. A change of URL or ClientID is a
-// change of servers as well; Finish ends what is under way before it.
+// is behind at each of them once another server has begun a new one. A change of URL or
+// ClientID is a change of servers as well; Finish ends what is under way before it.
 //
 // # Keep-alive
 //

@@ -237,7 +237,7 @@ func newScene(t *testing.T, cfg Config) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.known = true // that nothing is left over, so that not all identifiers are released
+	b.known, b.doubtful = true, ids{} // nothing is left over, so that not all identifiers are released
 	b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
