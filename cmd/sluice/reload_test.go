@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,18 +30,20 @@ func (g *gatewayProcess) reload(t *testing.T, dir, text string) {
 	}
 }
 
-// wantLog wants the last line of the log with some text to have more of it.
+// wantLog waits until the last line of the log with some text has more of it.
 func (g *gatewayProcess) wantLog(t *testing.T, text string, more ...string) {
 	t.Helper()
-	log := g.log.String()
-	i := strings.LastIndex(log, text)
-	if i < 0 {
-		t.Fatalf("the log does not have %q:\n%s", text, log)
-	}
-	line, _, _ := strings.Cut(log[i:], "\n")
-	for _, want := range more {
-		if !strings.Contains(line, want) {
-			t.Errorf("the log has\n%s\nwithout %s", line, want)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		log := g.log.String()
+		line := ""
+		if i := strings.LastIndex(log, text); i >= 0 {
+			line, _, _ = strings.Cut(log[i:], "\n")
+		}
+		if line != "" && !slices.ContainsFunc(more, func(want string) bool { return !strings.Contains(line, want) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the last line with %q does not have %q:\n%s", text, more, log)
 		}
 	}
 }
