@@ -229,9 +229,9 @@ func (cfg *Config) check() error {
 		case u.User != nil:
 			fault("URL with user name or password: give them on their own, URLs are logged")
 		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
-			fault("URL %s is in the list twice", u)
+			fault("URL %s is in the list twice", Shown(u))
 		case CheckPort(u) != nil:
-			fault("URL %s: %w", u, CheckPort(u))
+			fault("URL %s: %w", Shown(u), CheckPort(u))
 		}
 	}
 	if err := cfg.Path.checkProxy(); err != nil {

@@ -100,9 +100,9 @@ func (b *Bridge) redirect(s *server, err error) *server {
 			fault = errors.New("without TLS")
 		case !b.cfg.Redirect.allow(u.Hostname()):
 			fault = errors.New("not among the hosts that are allowed")
-		case u.Redacted() == s.name:
+		case Shown(u) == s.name:
 			fault = errors.New("to itself")
-		case len(b.servers) >= maxServers && b.servers[u.Redacted()] == nil:
+		case len(b.servers) >= maxServers && b.servers[Shown(u)] == nil:
 			fault = fmt.Errorf("more than %d servers", maxServers)
 		case b.hops == 0:
 			fault = errors.New("sent on too often in a row")

@@ -15,7 +15,7 @@ import (
 // the bridge was sent on to.
 type server struct {
 	// Set once.
-	name string // its URL, which is its identity
+	name string // its URL as it is shown, which is its identity
 	url  *url.URL
 
 	// Owned by Run, and by the link that it waits for.
@@ -33,13 +33,23 @@ type unreleased struct {
 
 // server returns the one at u, always the same.
 func (b *Bridge) server(u *url.URL) *server {
-	name := u.Redacted()
+	name := Shown(u)
 	s := b.servers[name]
 	if s == nil {
 		s = &server{name: name, url: u, quiet: b.begin(name), unreleased: new(unreleased)}
 		b.servers[name] = s
 	}
 	return s
+}
+
+// Shown is a URL without what may be a secret: a password, and what stands behind the
+// question mark of a WebSocket's.
+func Shown(u *url.URL) string {
+	shown := *u
+	if shown.RawQuery != "" {
+		shown.RawQuery = "xxxxx"
+	}
+	return shown.Redacted()
 }
 
 // reach connects to the first server that accepts: the one that the bridge was sent

@@ -302,6 +302,23 @@ func TestLineageOutlivesTheProcess(t *testing.T) {
 	})
 }
 
+// What stands behind the question mark of a WebSocket's URL may be a secret.
+func TestQueryIsNotTold(t *testing.T) {
+	u := &url.URL{Scheme: "wss", Host: "a", Path: "/mqtt", RawQuery: "token=secret"}
+	play(t, Config{URL: u, Others: hosts("b")}, func(t *testing.T, s *scene) {
+		s.leaves("a", "b")
+		time.Sleep(time.Minute)
+		s.leaves()
+		up := s.on("connects", "a", codec.Connack{SessionPresent: true})
+		s.local(100, &codec.Connack{})
+		synctest.Wait()
+		if told := fmt.Sprint(s.b.Status()) + s.log.String(); strings.Contains(told, "secret") || !strings.Contains(told, "wss://a/mqtt?xxxxx") {
+			t.Errorf("told: %s", told)
+		}
+		up.wantIdle("the end")
+	})
+}
+
 func TestSilenceOutlivesTheProcess(t *testing.T) {
 	cfg := Config{AutoKeepAlive: true, File: filepath.Join(t.TempDir(), "bridge.json")}
 	synctest.Test(t, func(t *testing.T) {

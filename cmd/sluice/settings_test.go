@@ -665,10 +665,12 @@ func makeCertificate(t *testing.T, dir string) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// A user name in a URL is a fault, and its password still nobody's business.
+// A user name in a URL is a fault, and its password still nobody's business; what stands
+// behind the question mark of wss:// may be a secret as well.
 func TestConfigShowsNoPasswordOfAURL(t *testing.T) {
 	s, err := readSettings(map[string]string{
-		"SLUICE_DATA_DIR": t.TempDir(), "SLUICE_BRIDGE_0_UP": "a",
+		"SLUICE_DATA_DIR": t.TempDir(), "SLUICE_BRIDGE_0_UP": "a", "SLUICE_BRIDGE_1_UP": "a",
+		"SLUICE_BRIDGE_1_URL": "wss://a/mqtt?token=secret@",
 		"SLUICE_BRIDGE_0_URL": "mqtt://me:secret@a", "SLUICE_BRIDGE_0_PROXY": "http://me:secret@p",
 	})
 	shown := describe(allVariables(s.environ, s))
@@ -679,5 +681,8 @@ func TestConfigShowsNoPasswordOfAURL(t *testing.T) {
 	}
 	if !strings.Contains(shown, "http://me:xxxxx@p") {
 		t.Error("the proxy is not shown")
+	}
+	if !strings.Contains(shown, "wss://a/mqtt?xxxxx") {
+		t.Error("the WebSocket is not shown")
 	}
 }

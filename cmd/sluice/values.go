@@ -208,14 +208,14 @@ func countFlag(count *uint64) func(string) error {
 }
 
 // serverURL is the URL of an MQTT server. It is shown without a password, which
-// does not belong in it.
+// does not belong in it, and without a query.
 type serverURL string
 
 func (s serverURL) String() string {
 	u, err := url.Parse(string(s))
 	switch {
 	case err == nil:
-		return u.Redacted()
+		return bridge.Shown(u)
 	case strings.Contains(string(s), "@"):
 		return "(not a URL)"
 	}
