@@ -12,19 +12,18 @@ import (
 
 // SN is what a Server is told of MQTT-SN. Zero values mean the defaults named.
 type SN struct {
-	GatewayID    byte              // 1; told in ADVERTISE and GWINFO
-	Advertise    time.Duration     // 15 min; between two ADVERTISEs, whole seconds up to 65535
-	Predefined   *topic.Predefined // topic ids; nil: none
-	Anonymous    bool              // takes messages at QoS -1 from who has not connected, if Access lets everybody publish them
-	Forwarders   []netip.Prefix    // who may encapsulate messages of others; none: nobody
-	Roaming      bool              // over plain UDP, a sleeping device may wake at another address than it fell asleep at
-	DTLSOnly     []string          // topic filters; what they match neither comes from nor goes to plain UDP
-	Retry        time.Duration     // 10 s; T_RETRY, after which a message without an answer is sent again
-	Retries      int               // 4; N_RETRY, how often before the device is taken for lost
-	MaxDatagram  int               // 1,200 bytes; longer messages are not sent to devices
-	MaxDevices   int               // 20,000; connected, asleep, and away with a session that lasts
-	SleepBuffer  int               // 4 KiB; of messages at QoS 0 for one device that sleeps, or is slow
-	KeepAliveMax time.Duration     // 24 h; the silence allowed to a device that asks for no keep-alive
+	GatewayID   byte              // 1; told in ADVERTISE and GWINFO
+	Advertise   time.Duration     // 15 min; between two ADVERTISEs, whole seconds up to 65535
+	Predefined  *topic.Predefined // topic ids; nil: none
+	Anonymous   bool              // takes messages at QoS -1 from who has not connected, if Access lets everybody publish them
+	Forwarders  []netip.Prefix    // who may encapsulate messages of others; none: nobody
+	Roaming     bool              // over plain UDP, a sleeping device may wake at another address than it fell asleep at
+	DTLSOnly    []string          // topic filters; what they match neither comes from nor goes to plain UDP
+	Retry       time.Duration     // 10 s; T_RETRY, after which a message without an answer is sent again
+	Retries     int               // 4; N_RETRY, how often before the device is taken for lost
+	MaxDatagram int               // 1,200 bytes; longer messages are not sent to devices
+	MaxDevices  int               // 20,000; connected, asleep, and away with a session that lasts
+	SleepBuffer int               // 4 KiB; of messages at QoS 0 for one device that sleeps, or is slow
 }
 
 func (c *SN) setDefaults() {
@@ -35,7 +34,6 @@ func (c *SN) setDefaults() {
 	setDefault(&c.MaxDatagram, 1200)
 	setDefault(&c.MaxDevices, 20000)
 	setDefault(&c.SleepBuffer, 4<<10)
-	setDefault(&c.KeepAliveMax, 24*time.Hour)
 }
 
 // deviceKey is where an MQTT-SN device is. One of session and addr is set.

@@ -339,11 +339,15 @@ func (d *device) answerIf(code sn.ReturnCode, b []byte) {
 	}
 }
 
+// maxSilence is what is allowed to a device that asks for no keep-alive: nothing else would
+// ever tell that it is gone.
+const maxSilence = 24 * time.Hour
+
 // keepAliveOf is the silence allowed to a device. Section 7.2 adds a tenth to more than a
 // minute, and a half to less; MQTT has a half for all, and so have we.
 func (d *device) keepAliveOf(seconds uint16) time.Duration {
 	if seconds == 0 {
-		return d.conn.srv.cfg.SN.KeepAliveMax
+		return maxSilence
 	}
 	return time.Duration(seconds) * time.Second * 3 / 2
 }
