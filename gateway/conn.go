@@ -49,6 +49,7 @@ type conn struct {
 	waits    bool          // is in Server.waiting
 	paused   bool          // reading is stopped until acknowledgements have left
 	deaf     bool          // reading is stopped until the client has read
+	braked   bool          // reading is stopped for a moment, see brake.go
 	slow     bool          // is counted in Server.slow
 	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
 	heard    time.Duration // when the last packet came
@@ -307,7 +308,7 @@ func (c *conn) speaks() string {
 
 // listen reads on, unless there is another reason not to.
 func (c *conn) listen() {
-	if !c.paused && !c.deaf {
+	if !c.paused && !c.deaf && !c.braked {
 		c.heard = c.srv.now // it could not be heard meanwhile
 		if c.dev == nil {
 			c.tc.Resume()

@@ -180,6 +180,7 @@ func (to *session) deliver(pub *publication, w *want) {
 			to.limit.mark(seq)
 			to.limit.watch()
 		}
+		pub.crowded = pub.crowded || to.crowded()
 		to.pump()
 	}
 }

@@ -590,6 +590,7 @@ func audit(s *Server) error {
 	add(&s.saver)
 	add(&s.reporter)
 	add(&s.advertiser)
+	add(&s.brakes)
 	for key, d := range s.devices {
 		_, listed := s.conns[&d.conn]
 		want(listed && d.at.deviceKey == key, "%v: a device that is not there", key.addr)

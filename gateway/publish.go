@@ -19,6 +19,7 @@ type publication struct {
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
 	admitted      bool          // room for it was found before it was taken, with those who reject: none of them may drop it
+	crowded       bool          // a recipient is behind: its publisher is to slow down
 	live          bool          // forwarded as it is published, not because it was retained
 }
 
@@ -71,6 +72,9 @@ func (c *conn) publish(p *codec.Publish) {
 	}
 	if p.QoS > 0 {
 		c.accept(p, &pub)
+	}
+	if pub.crowded {
+		c.brake()
 	}
 }
 

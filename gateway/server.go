@@ -93,6 +93,8 @@ type Server struct {
 	stats      Stats
 	reported   Stats         // as the log was last told
 	reporter   timer         // tells it
+	braked     []*conn       // publishers that are not read from for a moment
+	brakes     timer         // ends it
 	warned     time.Duration // when the log was last told of a full queue
 	scratch    []byte        // records are made here
 
