@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +25,7 @@ import (
 type side struct {
 	version    codec.Version // the latest it takes
 	receiveMax int           // of the bridge
-	cut        func() bool   // whether to break the connection now
+	dice       *dice         // break its connections
 
 	mu         sync.Mutex // guards what follows
 	conn       net.Conn
@@ -40,6 +41,38 @@ type side struct {
 type flight struct {
 	p        codec.Publish
 	released bool // PUBREC came
+}
+
+// newSide has lost a session that it never had.
+func newSide(v codec.Version, receiveMax int, d *dice) *side {
+	return &side{version: v, receiveMax: receiveMax, dice: d, received: map[uint16]bool{}, lost: true}
+}
+
+// dice fall as their seed says.
+type dice struct {
+	mu    sync.Mutex // guards what follows
+	r     *rand.Rand
+	cutOf int // one in so many steps breaks a connection
+	most  int // breaks
+	cuts  int // so far
+}
+
+// odds is true once in so many times.
+func (d *dice) odds(of int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.IntN(of) == 0
+}
+
+// cut says whether to break a connection now.
+func (d *dice) cut() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cuts < d.most && d.r.IntN(d.cutOf) == 0 {
+		d.cuts++
+		return true
+	}
+	return false
 }
 
 // serve plays one connection.
@@ -80,7 +113,7 @@ func (s *side) serve(conn net.Conn) {
 				break
 			}
 			buf = buf[n:]
-			if s.cut() {
+			if s.dice.cut() {
 				conn.Close() // before it took effect
 				return
 			}
@@ -100,7 +133,7 @@ func (s *side) serve(conn net.Conn) {
 			begins := connect && s.lost // were its CONNACK cut off, nobody could tell that the session is new
 			answer := s.handle(p, v)
 			s.mu.Unlock()
-			if !begins && s.cut() {
+			if !begins && s.dice.cut() {
 				conn.Close() // after it took effect, before it is answered
 				return
 			}
@@ -241,54 +274,22 @@ func TestLedger(t *testing.T) {
 
 func testLedger(t *testing.T, seed uint64, v codec.Version, forgets bool) {
 	const n = 60
-	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(seed, 1))
-	cuts := 0
-	odds := func(of int) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return r.IntN(of) == 0
-	}
-	cut := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if cuts < 40 && r.IntN(25) == 0 {
-			cuts++
-			return true
-		}
-		return false
-	}
-	gateway := &side{version: codec.V5, subscribed: true, receiveMax: 10, cut: cut, received: map[uint16]bool{}}
-	upstream := &side{version: v, receiveMax: 10, cut: cut, received: map[uint16]bool{}, lost: true}
+	dice := &dice{r: rand.New(rand.NewPCG(seed, 1)), cutOf: 25, most: 40}
+	gateway := newSide(codec.V5, 10, dice)
+	gateway.subscribed, gateway.lost = true, false
+	upstream := newSide(v, 10, dice)
 	for i := range n {
 		gateway.queue = append(gateway.queue, *publish(0, byte(2-i%2), "sensors/1", fmt.Sprint(i)))
 		upstream.queue = append(upstream.queue, *publish(0, byte(2-i%2), "cmd/1", fmt.Sprint(i)))
 	}
-
-	s := newScene(t, Config{Up: []Rule{{Filter: "sensors/#", QoS: 2}}, Down: []Rule{{Filter: "cmd/#", QoS: 2}}})
-	s.b.log = slog.New(slog.DiscardHandler)
-	s.b.cfg.Dial = func() io.ReadWriteCloser {
-		ours, theirs := net.Pipe()
-		go gateway.serve(theirs)
-		return ours
-	}
-	s.b.dial = func(context.Context, *url.URL) (io.ReadWriteCloser, error) {
-		ours, theirs := net.Pipe()
-		if forgets && odds(4) {
+	relay(t, Config{}, gateway, func(*url.URL) *side {
+		if forgets && dice.odds(4) {
 			upstream.mu.Lock()
 			upstream.lost = true
 			upstream.mu.Unlock()
 		}
-		go upstream.serve(theirs)
-		return ours, nil
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- s.b.Run(ctx) }()
-	time.Sleep(time.Hour) // of fake time: forty reconnects take less than half of it
-	cancel()
-	<-done
-	synctest.Wait()
+		return upstream
+	}, func() { time.Sleep(time.Hour) }) // of fake time: forty reconnects take less than half of it
 
 	upstream.check(t, "up", n, !forgets)
 	gateway.check(t, "down", n, !forgets)
@@ -297,7 +298,36 @@ func testLedger(t *testing.T, seed uint64, v codec.Version, forgets bool) {
 			t.Errorf("%s still has %d queued, %d in flight, %d to be released", name, len(side.queue), len(side.inFlight), len(side.received))
 		}
 	}
-	if cuts < 10 {
-		t.Errorf("only %d cuts", cuts)
+	if dice.cuts < 10 {
+		t.Errorf("only %d cuts", dice.cuts)
 	}
+}
+
+// relay runs a bridge between a gateway and whatever side upstream returns for each
+// attempt to connect, nil for none, until during is over.
+func relay(t *testing.T, cfg Config, gateway *side, upstream func(*url.URL) *side, during func()) {
+	cfg.Up, cfg.Down = []Rule{{Filter: "sensors/#", QoS: 2}}, []Rule{{Filter: "cmd/#", QoS: 2}}
+	s := newScene(t, cfg)
+	s.b.log = slog.New(slog.DiscardHandler)
+	s.b.cfg.Dial = func() io.ReadWriteCloser {
+		ours, theirs := net.Pipe()
+		go gateway.serve(theirs)
+		return ours
+	}
+	s.b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
+		side := upstream(u)
+		if side == nil {
+			return nil, errors.New("away")
+		}
+		ours, theirs := net.Pipe()
+		go side.serve(theirs)
+		return ours, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.b.Run(ctx) }()
+	during()
+	cancel()
+	<-done
+	synctest.Wait()
 }

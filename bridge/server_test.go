@@ -3,16 +3,12 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -512,27 +508,12 @@ func TestLedgerOfTwo(t *testing.T) {
 
 func testLedgerOfTwo(t *testing.T, seed uint64) {
 	const n = 60
-	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(seed, 2))
-	cuts, moves := 0, 0
-	odds := func(of int) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return r.IntN(of) == 0
-	}
-	cut := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if cuts < 60 && r.IntN(20) == 0 {
-			cuts++
-			return true
-		}
-		return false
-	}
-	gateway := &side{version: codec.V5, subscribed: true, receiveMax: 5, cut: cut, received: map[uint16]bool{}}
+	dice := &dice{r: rand.New(rand.NewPCG(seed, 2)), cutOf: 20, most: 60}
+	gateway := newSide(codec.V5, 5, dice)
+	gateway.subscribed, gateway.lost = true, false
 	both := map[string]*side{}
 	for i, host := range []string{"a", "b"} {
-		both[host] = &side{version: codec.V5, receiveMax: 5, cut: cut, received: map[uint16]bool{}, lost: true}
+		both[host] = newSide(codec.V5, 5, dice)
 		for j := range n / 2 {
 			both[host].queue = append(both[host].queue, *publish(0, byte(2-j%2), "cmd/1", fmt.Sprint(i*n/2+j)))
 		}
@@ -540,39 +521,25 @@ func testLedgerOfTwo(t *testing.T, seed uint64) {
 	for i := range n {
 		gateway.queue = append(gateway.queue, *publish(0, byte(2-i%2), "sensors/1", fmt.Sprint(i)))
 	}
-	s := newScene(t, Config{URL: hosts("a")[0], Others: hosts("b"), Up: []Rule{{Filter: "sensors/#", QoS: 2}}, Down: []Rule{{Filter: "cmd/#", QoS: 2}}, Failback: time.Minute})
-	s.b.log = slog.New(slog.DiscardHandler)
-	s.b.cfg.Dial = func() io.ReadWriteCloser {
-		ours, theirs := net.Pipe()
-		go gateway.serve(theirs)
-		return ours
-	}
-	last := ""
+	last, moves := "", 0
 	var gone atomic.Bool
-	s.b.dial = func(_ context.Context, u *url.URL) (io.ReadWriteCloser, error) {
-		if u.Host == "a" && (gone.Load() || odds(2)) {
-			return nil, fmt.Errorf("away")
+	relay(t, Config{URL: hosts("a")[0], Others: hosts("b"), Failback: time.Minute}, gateway, func(u *url.URL) *side {
+		if u.Host == "a" && (gone.Load() || dice.odds(2)) {
+			return nil
 		}
 		if u.Host != last {
 			last = u.Host
 			moves++
 		}
-		ours, theirs := net.Pipe()
-		go both[u.Host].serve(theirs)
-		return ours, nil
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- s.b.Run(ctx) }()
-	time.Sleep(24 * time.Hour)
-	gone.Store(true) // what is left with b comes down when the bridge is there
-	both["a"].mu.Lock()
-	both["a"].conn.Close()
-	both["a"].mu.Unlock()
-	time.Sleep(time.Hour)
-	cancel()
-	<-done
-	synctest.Wait()
+		return both[u.Host]
+	}, func() {
+		time.Sleep(24 * time.Hour)
+		gone.Store(true) // what is left with b comes down when the bridge is there
+		both["a"].mu.Lock()
+		both["a"].conn.Close()
+		both["a"].mu.Unlock()
+		time.Sleep(time.Hour)
+	})
 
 	arrived := func(way string, ledgers ...[]string) {
 		all := slices.Concat(ledgers...)
