@@ -173,14 +173,14 @@ func (l *link) sendBatch() {
 	}
 	b.timer.Stop()
 	p := codec.Publish{Message: codec.Message{Topic: b.topic, ContentType: []byte(batch.ContentType)}}
-	var ids []uint16
-	for _, m := range b.members {
-		if m.id != 0 {
-			ids = append(ids, m.id)
+	ids := make([]uint16, len(b.members))
+	for i, m := range b.members {
+		if ids[i] = m.id; p.ID == 0 {
+			p.ID = m.id
 		}
 	}
-	if len(ids) > 0 {
-		p.QoS, p.ID = 1, ids[0]
+	if p.ID != 0 {
+		p.QoS = 1
 		l.mu.Lock()
 		l.together[p.ID] = ids
 		l.mu.Unlock()
@@ -224,13 +224,36 @@ func (b *batcher) countDown(now time.Time) (messages []byte) {
 	return messages
 }
 
-// ackedTogether takes an acknowledgement, and returns all identifiers that it is for.
+// ackedTogether takes an acknowledgement, and returns all identifiers that it is for, 0
+// for a message at QoS 0; nil: it is of no batch.
 func (l *link) ackedTogether(id uint16) []uint16 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := l.together[id]
 	delete(l.together, id)
 	return ids
+}
+
+// batchAcked takes the acknowledgement of a batch of these messages. The upstream may refuse
+// some of them.
+func (l *link) batchAcked(p *codec.Puback, ids []uint16) error {
+	var refused []bool
+	if p.Code >= 0x80 {
+		if refused = batch.Refused(p.User, len(ids)); refused == nil {
+			return l.batchRefused(p.Code, p.ReasonString)
+		}
+	}
+	for place, id := range ids {
+		code := codec.Success
+		if refused != nil && refused[place] {
+			code = p.Code
+			l.checkRefused(id, code, p.ReasonString)
+		}
+		if id != 0 {
+			l.acked(id, code)
+		}
+	}
+	return nil
 }
 
 // batchRefused ends the link: which of the messages is not wanted, or whether it is batches,

@@ -224,7 +224,7 @@ func TestBatchWithDictionary(t *testing.T) {
 // A batch that is refused is not lost: its messages come again, by themselves.
 func TestBatchIsRefused(t *testing.T) {
 	cfg, lost := batching, 0
-	cfg.Lost = func(string, []byte) { lost++ }
+	cfg.Lost = func(string, []byte, uint16) { lost++ }
 	play(t, cfg, func(t *testing.T, s *scene) {
 		up, local := s.connect(offer())
 		local.send(reading(1, 1, "21"), reading(2, 1, "22"))
@@ -242,6 +242,36 @@ func TestBatchIsRefused(t *testing.T) {
 		up.want("it goes up by itself", raised(again))
 		up.send(&codec.Puback{ID: 1, Code: codec.PayloadFormatInvalid})
 		local.want("and has an answer of its own", &codec.Puback{ID: 1, Code: codec.PayloadFormatInvalid})
+	})
+}
+
+// Of a batch that is refused in part the rest is taken. What is refused is lost, each for
+// itself.
+func TestBatchIsRefusedInPart(t *testing.T) {
+	cfg, lost := batching, ""
+	cfg.Lost = func(cause string, topic []byte, id uint16) { lost += fmt.Sprint(cause, " ", string(topic), id, ";") }
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up, local := s.connect(offer())
+		said := func(places string) []codec.UserProperty {
+			return []codec.UserProperty{{Name: []byte(batch.Property), Value: []byte(places)}}
+		}
+		messages := []*codec.Publish{reading(0, 0, "20"), reading(1, 1, "21"), reading(2, 1, "22"), reading(3, 1, "23"), reading(0, 0, "24")}
+		for i, m := range messages {
+			local.send(m)
+			messages[i] = raised(m)
+		}
+		time.Sleep(10 * time.Second)
+		id := up.wantBatch("five", nil, messages...)
+		up.send(&codec.Puback{ID: id, Code: codec.NotAuthorized, User: said("0 2")})
+		local.want("each has its own answer", &codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NotAuthorized}, &codec.Puback{ID: 3})
+		if got := s.b.Status(); got.Refused != 2 || !got.Connected || lost != "refused 0;refused 2;" {
+			t.Errorf("lost %q, status %+v", lost, got)
+		}
+		local.send(reading(4, 1, "25"))
+		time.Sleep(10 * time.Second)
+		id = up.wantBatch("batches go on", nil, raised(reading(4, 1, "25")))
+		up.send(&codec.Puback{ID: id, Code: codec.NotAuthorized, User: said("1")})
+		local.want("who says what can not be is not believed", &codec.Disconnect{})
 	})
 }
 

@@ -63,11 +63,13 @@ type Config struct {
 	Dial func() io.ReadWriteCloser
 
 	// Changed is called when Status is another; Lost when a message is not sent up for
-	// good, for a cause of few: "refused" by the upstream, which does not say the topic,
-	// "too_large" for it, "unnamed" and "circled" as in Counters. Neither may wait long.
-	// nil: nobody wants to know.
+	// good, for a cause of few: "refused" by the upstream, "too_large" for it, "unnamed"
+	// and "circled" as in Counters. Its id is the packet identifier under which the
+	// gateway has it in flight until Lost returns, 0 at QoS 0. The topic is nil if it is
+	// refused: the upstream does not say it. Neither may wait long. nil: nobody wants to
+	// know.
 	Changed func()
-	Lost    func(cause string, topic []byte)
+	Lost    func(cause string, topic []byte, id uint16)
 
 	Log *slog.Logger // nil: none
 }
@@ -170,7 +172,7 @@ func (cfg *Config) complete() error {
 		cfg.Changed = func() {}
 	}
 	if cfg.Lost == nil {
-		cfg.Lost = func(string, []byte) {}
+		cfg.Lost = func(string, []byte, uint16) {}
 	}
 	if err := cfg.check(); err != nil {
 		return fmt.Errorf("bridge %q: %w", cfg.Name, err)

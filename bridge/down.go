@@ -81,24 +81,17 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
-		ids := l.ackedTogether(p.ID)
-		if ids == nil {
-			l.checkRefused(p.Code, p.ReasonString)
-			l.acked(p.ID, p.Code)
-			return nil
+		if ids := l.ackedTogether(p.ID); ids != nil {
+			return l.batchAcked(p, ids)
 		}
-		if p.Code >= 0x80 {
-			return l.batchRefused(p.Code, p.ReasonString)
-		}
-		for _, id := range ids {
-			l.acked(id, p.Code)
-		}
+		l.checkRefused(p.ID, p.Code, p.ReasonString)
+		l.acked(p.ID, p.Code)
 	case *codec.Pubrec:
 		l.owed.answer()
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
-		l.checkRefused(p.Code, p.ReasonString)
+		l.checkRefused(p.ID, p.Code, p.ReasonString)
 		if p.Code >= 0x80 {
 			l.track(p.ID, false)
 		}
@@ -138,10 +131,12 @@ func (l *link) fromUpstream(p codec.Packet) error {
 	return nil
 }
 
-func (l *link) checkRefused(code codec.ReasonCode, reason []byte) {
+// checkRefused counts the message with an identifier as lost, 0 at QoS 0, if the upstream
+// refuses it.
+func (l *link) checkRefused(id uint16, code codec.ReasonCode, reason []byte) {
 	if code >= 0x80 {
 		l.count(&l.counts.refused, "upstream refuses a message", "reason", code.String(), "text", string(reason))
-		l.cfg.Lost("refused", nil)
+		l.cfg.Lost("refused", nil, id)
 	}
 }
 

@@ -57,7 +57,7 @@ type link struct {
 	unfinished ids                 // QoS 2 messages that went up on this link
 	releasing  ids                 // released by release, and not yet answered
 	lowered    ids                 // QoS 2 messages that went up at QoS 1
-	together   map[uint16][]uint16 // identifiers of the messages in a batch, by its own
+	together   map[uint16][]uint16 // identifiers of the messages in a batch, 0 at QoS 0, by its own
 	clearing   ids                 // released by clear or resolve, and not yet answered
 	unclear    int                 // how many of them that the down loop waits for
 	logged     map[*atomic.Int64]bool

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -257,14 +258,14 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// What can not go up is told with its cause, and its topic as far as that is known.
+// What can not go up is told with its cause, its topic as far as that is known, and its identifier.
 func TestLossesAreTold(t *testing.T) {
 	var mu sync.Mutex
 	told := ""
-	cfg := Config{Up: mustRules(t, "raw/# -> $1", "#"), MaxHops: 1, Lost: func(cause string, topic []byte) {
+	cfg := Config{Up: mustRules(t, "raw/# -> $1", "#"), MaxHops: 1, Lost: func(cause string, topic []byte, id uint16) {
 		mu.Lock()
 		defer mu.Unlock()
-		told += cause + " " + string(topic) + ";"
+		told += fmt.Sprint(cause, " ", string(topic), id, ";")
 	}}
 	play(t, cfg, func(t *testing.T, s *scene) {
 		up, local := s.connect(codec.Connack{SessionPresent: true, MaximumPacketSize: 100})
@@ -277,7 +278,7 @@ func TestLossesAreTold(t *testing.T) {
 			&codec.Puback{ID: 3, Code: codec.ImplementationSpecificError}, &codec.Puback{ID: 4, Code: codec.NotAuthorized})
 		mu.Lock()
 		defer mu.Unlock()
-		if told != "unnamed raw;circled b;too_large c;refused ;" {
+		if told != "unnamed raw1;circled b2;too_large c3;refused 4;" {
 			t.Errorf("told %q", told)
 		}
 	})

@@ -132,7 +132,7 @@ var (
 // lose ends a message of the gateway that can not go up.
 func (l *link) lose(why *loss, topic []byte, id uint16, qos byte, attrs ...any) {
 	l.count(why.count(&l.counts), why.what, append([]any{"topic", brief(topic)}, attrs...)...)
-	l.cfg.Lost(why.cause, topic)
+	l.cfg.Lost(why.cause, topic, id)
 	l.answerUp(id, qos, why.code)
 }
 

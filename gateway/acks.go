@@ -13,7 +13,7 @@ type ack struct {
 	epoch   uint64   // it may leave once this is committed; 0: at once
 	ticket  *ticket  // or once this is all acknowledged; nil: not so
 	receipt *receipt // and once upstreams have spoken; nil: not so
-	packet  []byte   // of a SUBACK, UNSUBACK or CONNACK, encoded; nil: one of the four small ones
+	packet  []byte   // a SUBACK, UNSUBACK or CONNACK, encoded; of a PUBACK or PUBREC, what is refused of a batch
 	id      uint16
 	kind    codec.PacketType
 	code    codec.ReasonCode
@@ -185,13 +185,13 @@ func (c *conn) appendAck(b []byte, a *ack) []byte {
 	switch a.kind {
 	case codec.TypePuback:
 		c.settle()
-		p := codec.Puback{ID: a.id, Code: a.code, ReasonString: c.reason(a.code)}
+		p := codec.Puback{ID: a.id, Code: a.code, ReasonString: c.reason(a.code), User: c.problem(a)}
 		return p.Append(b, c.version)
 	case codec.TypePubrec:
 		if a.code >= codec.UnspecifiedError {
 			c.settle()
 		}
-		p := codec.Pubrec{ID: a.id, Code: a.code, ReasonString: c.reason(a.code)}
+		p := codec.Pubrec{ID: a.id, Code: a.code, ReasonString: c.reason(a.code), User: c.problem(a)}
 		return p.Append(b, c.version)
 	case codec.TypePubrel:
 		p := codec.Pubrel{ID: a.id, Code: a.code}

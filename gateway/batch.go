@@ -24,29 +24,41 @@ func (s *Server) isBatch(p *codec.Publish) bool {
 	return s.cfg.Batches.Unpack && string(p.ContentType) == batch.ContentType
 }
 
+// refused are the messages of a batch that their publisher may not publish.
+type refused struct {
+	code   codec.ReasonCode // of the first
+	places []byte           // as batch.AppendRefused makes them
+}
+
 // forwardBatch hands on the messages in p, each as if c had published it by itself, but
 // at QoS 1 at most: what is refused for want of room comes again as a whole. pub is what
-// the one acknowledgement waits for. The code tells why p is not taken, or Success.
+// the one acknowledgement waits for, and gets to know what is refused for other reasons.
+// The code tells why p is not taken, or Success.
 func (s *Server) forwardBatch(c *conn, p *codec.Publish, pub *publication) (code codec.ReasonCode) {
 	if s.unpacker == nil {
 		s.unpacker = batch.NewUnpacker(s.cfg.Batches.Dictionaries)
 	}
 	s.stats.MessagesIn-- // itself is none
+	place := -1
 	err := s.unpacker.Unpack(p.Payload, func(m *codec.Message) {
+		place++
 		if code == codec.QuotaExceeded {
 			return
 		}
 		s.stats.MessagesIn++
 		m.QoS = min(m.QoS, p.QoS, 1)
+		why, known := codec.NotAuthorized, (*route)(nil)
 		if m.Topic[0] == '$' { // a bridge may have brought it from anywhere
 			s.drop(&s.stats.Dropped.NotAuthorized)
-			return
+		} else {
+			why, known = s.admit(c, m)
 		}
-		why, known := s.admit(c, m)
 		switch {
 		case why == codec.QuotaExceeded:
 			code = why
-		case why < codec.UnspecifiedError:
+		case why >= codec.UnspecifiedError:
+			pub.refuse(why, place)
+		default:
 			pub.Message, pub.known, pub.expires = *m, known, 0
 			pub.admitted = m.QoS > 0
 			s.forward(pub)
@@ -58,4 +70,22 @@ func (s *Server) forwardBatch(c *conn, p *codec.Publish, pub *publication) (code
 		return codec.PayloadFormatInvalid
 	}
 	return code
+}
+
+// refuse notes that the message at a place in the batch is not taken.
+func (pub *publication) refuse(code codec.ReasonCode, place int) {
+	if pub.refused == nil {
+		pub.refused = &refused{code: code}
+	}
+	pub.refused.places = batch.AppendRefused(pub.refused.places, place)
+}
+
+// problem is what the acknowledgement of a batch says of the messages that are refused.
+// A client that does not want to know, or does not take so much, is told of no message:
+// then the batch as a whole is refused. [MQTT-3.1.2-29], [MQTT-3.4.2-3]
+func (c *conn) problem(a *ack) []codec.UserProperty {
+	if a.packet == nil || c.noProblem || c.tooLarge(len(a.packet)+128) {
+		return nil
+	}
+	return []codec.UserProperty{{Name: []byte(batch.Property), Value: a.packet}}
 }

@@ -136,7 +136,12 @@ func TestBatchAndAccess(t *testing.T) {
 		pub.send(batchOf(1, 1, message("site8/a", "1", 1, 0), message("site7/a", "2", 1, 0), message("$SYS/a", "3", 1, 0)))
 		sub.want("only what may be published comes", message("site7/a", "2", 1, 2))
 		sub.wantIdle("the rest is dropped")
-		pub.want("and that is the end of it", &codec.Puback{ID: 1})
+		pub.want("which it is told", refusing("0 2", 1))
+		pub.send(batchOf(2, 1, message("site8/a", "1", 1, 0)))
+		pub.want("at QoS 2 as well, and then it is over", (*codec.Pubrec)(refusing("0", 1)))
+		pub.send(message("site7/b", "1", 2, 1))
+		sub.want("and its identifier free", message("site7/b", "1", 1, 3))
+		pub.want("for another", &codec.Pubrec{ID: 1})
 		elsewhere := batchOf(1, 2, message("site7/a", "4", 1, 0))
 		elsewhere.Topic = []byte("site8/batch")
 		pub.send(elsewhere)
@@ -146,11 +151,51 @@ func TestBatchAndAccess(t *testing.T) {
 		bridge.send(&codec.Connect{Version: codec.V5, ClientID: []byte("$bridge/cloud")})
 		bridge.next()
 		bridge.send(batchOf(1, 1, message("$SYS/a", "5", 1, 0), message("site8/a", "6", 1, 0)))
-		sub.want("a bridge's batch is from outside as well", message("site8/a", "6", 1, 3))
-		if n := at.srv.Stats().Dropped.NotAuthorized; n != 4 {
-			t.Errorf("%d messages counted as not authorized, want 4", n)
+		sub.want("a bridge's batch is from outside as well", message("site8/a", "6", 1, 4))
+		if n := at.srv.Stats().Dropped.NotAuthorized; n != 5 {
+			t.Errorf("%d messages counted as not authorized, want 5", n)
 		}
 	})
+}
+
+// refusing is the acknowledgement of a batch of which some messages are not allowed.
+func refusing(places string, id uint16) *codec.Puback {
+	return &codec.Puback{ID: id, Code: codec.NotAuthorized, ReasonString: []byte(codec.NotAuthorized.String()),
+		User: []codec.UserProperty{{Name: []byte(batch.Property), Value: []byte(places)}}}
+}
+
+// What is taken of a batch is on disk before the publisher is told what is not.
+func TestBatchIsKeptInPart(t *testing.T) {
+	onDisk(t, Config{Access: accounts(t, "ali", "  write site7/#", "  read #"), Batches: unpacking.Batches}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep, as("ali", "sesame"))
+		sub.subscribe(1, "#")
+		sub.cut()
+		pub := at.join("pub", codec.V5, as("ali", "sesame"))
+		at.disk <- struct{}{}
+		pub.send(batchOf(1, 1, message("site8/a", "1", 1, 0), message("site7/a", "2", 1, 0)))
+		pub.wantIdle("it is not on disk yet")
+		<-at.disk
+		at.settle()
+		pub.want("now it is", refusing("0", 1))
+		pub.cut()
+		at.restart()
+		sub = at.join("sub", codec.V5, keep, as("ali", "sesame"))
+		sub.want("it has waited", message("site7/a", "2", 1, 2))
+	})
+}
+
+// Who can not be told which messages are refused takes it that all are.
+func TestBatchRefusedInPartWithoutWords(t *testing.T) {
+	for name, change := range map[string]func(*codec.Connect){
+		"does not want to know": func(c *codec.Connect) { c.NoProblemInfo = true },
+		"takes no such packets": func(c *codec.Connect) { c.MaximumPacketSize = 127 },
+	} {
+		inBubble(t, Config{Access: accounts(t, "ali", "  write site7/#"), Batches: unpacking.Batches}, func(at *site) {
+			pub := at.join("pub", codec.V5, as("ali", "sesame"), change)
+			pub.send(batchOf(1, 1, message("site8/a", "1", 1, 0), message("site7/a", "2", 1, 0)))
+			pub.want(name, &codec.Puback{ID: 1, Code: codec.NotAuthorized})
+		})
+	}
 }
 
 func TestBadBatchIsRefused(t *testing.T) {

@@ -260,13 +260,20 @@ func (to *session) lostRecord(cause string, seq uint64) {
 }
 
 // Lost notes a message that the client of a limited session took and can not use, for
-// a cause of few.
-func (s *Server) Lost(clientID, cause string, topic []byte) {
+// a cause of few. Of one that is in flight to it the packet identifier tells the topic,
+// if it is nil.
+func (s *Server) Lost(clientID, cause string, topic []byte, id uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if to := s.sessions[clientID]; to != nil {
-		to.lost(cause, topic)
+	to := s.sessions[clientID]
+	if to == nil {
+		return
 	}
+	if seq, ok := to.window.seqOf(id); ok && id != 0 && topic == nil {
+		to.lostRecord(cause, seq)
+		return
+	}
+	to.lost(cause, topic)
 }
 
 // Losses tells what a limited session did not get, and whether there is such a session.

@@ -165,12 +165,30 @@ func TestLossesAreBounded(t *testing.T) {
 		}
 		pub.send(message("a/"+strings.Repeat("x", maxLossTopic), "", 0, 0), message("a/5", "", 0, 0))
 		topics["a/5"] = 2
-		at.srv.Lost("$bridge/up", "refused", nil)
-		at.srv.Lost("nobody", "refused", nil)
+		at.srv.Lost("$bridge/up", "refused", nil, 0)
+		at.srv.Lost("nobody", "refused", nil, 0)
 		at.wantLosses("at QoS 0 while it is away", map[string]uint64{lossAway: 102, "refused": 1}, topics)
 		if _, ok := at.srv.Losses("pub"); ok {
 			t.Error("there are losses of a session without limits")
 		}
+	})
+}
+
+// What the other end of a bridge refuses has a topic while it is in flight.
+func TestLossInFlightHasTopic(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.limited(Limits{})
+		at.join("pub", codec.V5).send(message("a/1", "", 1, 1), message("a/2", "", 2, 2))
+		at.settle()
+		bridge := at.bridge("$bridge/up")
+		for {
+			if p, ok := bridge.next().(*codec.Publish); ok && string(p.Topic) == "a/2" {
+				at.srv.Lost("$bridge/up", "refused", nil, p.ID)
+				bridge.send(&codec.Pubrec{ID: p.ID, Code: codec.NotAuthorized})
+				break
+			}
+		}
+		at.wantLosses("as the bridge says", map[string]uint64{"refused": 1}, map[string]uint64{"a/2": 1})
 	})
 }
 

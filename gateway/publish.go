@@ -16,6 +16,7 @@ type publication struct {
 	known         *route        // who wants it; nil: not looked up yet
 	ticket        *ticket       // of those who may acknowledge sooner than that; nil: nobody
 	receipt       *receipt      // of upstreams for which the publisher waits; nil: none
+	refused       *refused      // of a batch, what is not taken; nil: nothing
 	disk          bool          // it must be on disk all the same
 	wanted        bool          // somebody has it
 	admitted      bool          // room for it was found before it was taken, with those who reject: none of them may drop it
@@ -175,17 +176,22 @@ func (c *conn) accept(p *codec.Publish, pub *publication) {
 			c.denied(p, r.code)
 			return
 		}
-		if p.QoS == 2 && len(r.places) > 0 {
+		if p.QoS == 2 && len(r.places) > 0 && pub.refused == nil {
 			c.session.owe(p.ID, r)
 		}
 	}
 	a := ack{id: p.ID, epoch: pub.epoch, kind: codec.TypePuback, receipt: pub.receipt}
-	if !pub.wanted {
+	switch {
+	case pub.refused != nil:
+		a.code, a.packet = pub.refused.code, pub.refused.places
+	case !pub.wanted:
 		a.code = codec.NoMatchingSubscribers
 	}
 	disk := pub.disk
 	if p.QoS == 2 {
 		a.kind = codec.TypePubrec
+	}
+	if p.QoS == 2 && pub.refused == nil { // else PUBREC is the end of it [MQTT-4.3.3-4]
 		if epoch := c.session.hold(p.ID); epoch != 0 {
 			a.epoch, disk = epoch, true
 		}

@@ -257,7 +257,7 @@ func (c *conn) releaseLate() {
 		case a.receipt == nil || a.receipt.code < codec.UnspecifiedError:
 			ready = append(ready, a)
 		case c.version == codec.V5:
-			a.code = a.receipt.code
+			a.code, a.packet = a.receipt.code, nil // for all of a batch
 			ready = append(ready, a)
 		default:
 			c.close(codec.QuotaExceeded, "its message was dropped before it went up, see SLUICE_QUEUE_POLICY")

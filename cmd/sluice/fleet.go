@@ -97,7 +97,9 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 	w := &atWork{settings: *b, report: newReport(f.srv, b.Name)}
 	c := b.config(s, f.wires, f.log)
 	c.Changed = w.report.wake
-	c.Lost = func(cause string, topic []byte) { f.srv.Lost(w.report.bridge.ClientID(), cause, topic) }
+	c.Lost = func(cause string, topic []byte, id uint16) {
+		f.srv.Lost(w.report.bridge.ClientID(), cause, topic, id)
+	}
 	made, err := bridge.New(c)
 	if err != nil {
 		return nil, err

@@ -16,8 +16,8 @@ import (
 // ContentType is the Content Type of a PUBLISH whose payload is a batch.
 const ContentType = "application/vnd.sluice.batch"
 
-// Property is the name of the user property in CONNACK by which a server says that it
-// unpacks batches.
+// Property is the name of the user property by which a server says in CONNACK that it
+// unpacks batches, and in PUBACK and PUBREC which messages of one it refuses.
 const Property = "sluice-batch"
 
 // Bounds of a batch.
@@ -84,6 +84,36 @@ func Understood(offer []codec.UserProperty, d *Dictionary) (batches, dictionary 
 		return true, d != nil && slices.Contains(words[1:], fmt.Sprintf("%08x", d.id))
 	}
 	return false, false
+}
+
+// AppendRefused appends the place of a refused message in its batch, from 0, to the value
+// of Property in the batch's acknowledgement.
+func AppendRefused(value []byte, place int) []byte {
+	if len(value) > 0 {
+		value = append(value, ' ')
+	}
+	return strconv.AppendInt(value, int64(place), 10)
+}
+
+// Refused says of each of the n messages of a batch whether its acknowledgement refuses
+// it; nil: that does not say which.
+func Refused(user []codec.UserProperty, n int) (refused []bool) {
+	for _, u := range user {
+		if string(u.Name) != Property {
+			continue
+		}
+		if refused == nil {
+			refused = make([]bool, n)
+		}
+		for word := range strings.FieldsSeq(string(u.Value)) {
+			place, err := strconv.Atoi(word)
+			if err != nil || place < 0 || place >= n {
+				return nil
+			}
+			refused[place] = true
+		}
+	}
+	return refused
 }
 
 // Append appends a message as it stands in a batch.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,6 +175,28 @@ func TestOffer(t *testing.T) {
 	} {
 		if batches, withOne := Understood(c.offer, c.d); batches != c.batches || withOne != c.withOne {
 			t.Errorf("%s: batches %t, dictionary %t", c.offer, batches, withOne)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	said := func(value string) []codec.UserProperty {
+		return []codec.UserProperty{{Name: []byte("region"), Value: []byte("7")}, {Name: []byte(Property), Value: []byte(value)}}
+	}
+	for _, c := range []struct {
+		said []codec.UserProperty
+		want []bool
+	}{
+		{said("")[:1], nil},
+		{said(""), []bool{false, false, false}},
+		{said(string(AppendRefused(AppendRefused(nil, 0), 2))), []bool{true, false, true}},
+		{said("1  1"), []bool{false, true, false}},
+		{said("3"), nil},
+		{said("0 -1"), nil},
+		{said("one"), nil},
+	} {
+		if got := Refused(c.said, 3); !slices.Equal(got, c.want) || (got == nil) != (c.want == nil) {
+			t.Errorf("%s refuses %v, want %v", c.said, got, c.want)
 		}
 	}
 }

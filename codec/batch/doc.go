@@ -17,9 +17,16 @@
 // the PUBLISH that brings them. The Message Expiry Interval is what is left when the batch
 // is sent.
 //
-// A batch is at most 4096 messages, and they are at most 1 MiB before they are packed. It
-// is taken as a whole or, if there is anything wrong with it, not at all: then it is
-// answered with reason code 0x99, Payload format invalid.
+// A batch is at most 4096 messages, and they are at most 1 MiB before they are packed. If
+// there is anything wrong with it nothing of it is taken: it is answered with reason code
+// 0x99, Payload format invalid.
+//
+// Each message has to be allowed as if it came by itself. If some are not, the answer has
+// the reason code that the first of them would get, such as 0x87, Not authorized, and a
+// user property "sluice-batch" that says which, by their places in the batch from 0: "0 17".
+// All others are taken then. A reason code of 0x80 and above without that property, which
+// who asks for no problem information never gets, is for the batch as a whole: what is in
+// it is to be sent again one by one.
 //
 // # Dictionaries
 //
