@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sluice/codec"
+	"sluice/firmware-tests/plant"
 )
 
 // A message in a batch that the upstream does not allow is refused by itself: its publisher
@@ -16,10 +17,10 @@ func TestRefusedInPart(t *testing.T) {
 	if err := os.WriteFile(users, []byte("*\n    write site7/sluice-batch\n    write site7/sensors/#\n    read #\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	center := startGateway(t, "SLUICE_BATCHES=true", "SLUICE_AUTH_ANONYMOUS=true", "SLUICE_USERS_FILE="+users)
-	site := startGateway(t, "SLUICE_BRIDGE_0_URL=mqtt://"+center.Addr, "SLUICE_BRIDGE_0_UP_PREFIX=site7/",
+	center := plant.Gateway(t, "SLUICE_BATCHES=true", "SLUICE_AUTH_ANONYMOUS=true", "SLUICE_USERS_FILE="+users)
+	site := plant.Gateway(t, "SLUICE_BRIDGE_0_URL=mqtt://"+center.Addr, "SLUICE_BRIDGE_0_UP_PREFIX=site7/",
 		"SLUICE_BRIDGE_0_UP=waited/# 1 batch=100ms ack=upstream,# 1 batch=100ms")
-	awaitBridge(t, site)
+	plant.AwaitLog(t, site, 1, plant.Connected)
 	sub, pub := dial(t, center.Addr, "sub"), dial(t, site.Addr, "pub")
 	sub.send((&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte("site7/#")}}}).Append(nil, codec.V5))
 	sub.next()

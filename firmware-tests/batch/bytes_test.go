@@ -11,7 +11,7 @@ import (
 
 	"sluice/codec"
 	"sluice/codec/batch"
-	"sluice/firmware-tests/rig"
+	"sluice/firmware-tests/plant"
 )
 
 const (
@@ -82,20 +82,16 @@ func unpacked(batches int) int64 {
 // come to another gateway, and returns what went over the line between the two.
 func carry(t *testing.T, dictionary string, together int, rule string, settings ...string) (bytes, packets int64) {
 	t.Helper()
-	center := startGateway(t, "SLUICE_BATCHES=true", "SLUICE_BATCH_DICTIONARIES="+dictionary)
-	line, err := rig.NewProxy(center.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer line.Close()
-	site := startGateway(t, append(settings, "SLUICE_BRIDGE_0_URL=mqtt://"+line.Addr, "SLUICE_BRIDGE_0_UP="+rule, "SLUICE_BRIDGE_0_UP_PREFIX="+prefix,
+	center := plant.Gateway(t, "SLUICE_BATCHES=true", "SLUICE_BATCH_DICTIONARIES="+dictionary)
+	line := plant.Line(t, center.Addr)
+	site := plant.Gateway(t, append(settings, "SLUICE_BRIDGE_0_URL=mqtt://"+line.Addr, "SLUICE_BRIDGE_0_UP="+rule, "SLUICE_BRIDGE_0_UP_PREFIX="+prefix,
 		fmt.Sprint("SLUICE_BRIDGE_0_MAX_INFLIGHT=", 2*together))...) // with half of them a batch goes
 	defer center.Kill()
 	defer site.Kill()
 	sub, pub := dial(t, center.Addr, "sub"), dial(t, site.Addr, "pub")
 	sub.send((&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte(prefix + "#")}}}).Append(nil, codec.V5))
 	sub.next()
-	awaitBridge(t, site)
+	plant.AwaitLog(t, site, 1, plant.Connected)
 	begun, first := line.Traffic()
 	random, values := rand.New(rand.NewPCG(1, 1)), new([devices]float64)
 	for i := 0; i < readings; i += together {

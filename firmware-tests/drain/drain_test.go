@@ -1,13 +1,12 @@
 package drain
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -58,9 +57,7 @@ func drain(t *testing.T, start func(t *testing.T, upstream string) (pid int, add
 	before := readUsage(t, pid)
 	r.rss = float64(before.rss-empty.rss) / float64(*messages*payload)
 	m, err := rig.StartMosquittoAt(upstream, t.TempDir(), "max_inflight_messages 1000") // what it grants: no limit here
-	if err != nil {
-		skipMissing(t, err)
-	}
+	plant.Need(t, err)
 	defer m.Kill()
 	took := watch(t, upstream)()
 	r.rate = float64(*messages) / took.Seconds()
@@ -87,38 +84,13 @@ func startSluice(t *testing.T, upstream string) (pid int, addr string) {
 // startGateway starts a gateway with a bridge to upstream.
 func startGateway(t *testing.T, upstream string, settings ...string) *rig.Gateway {
 	t.Helper()
-	g, err := rig.NewGateway(filepath.Join(t.TempDir(), "data"), append(settings, "SLUICE_BRIDGE_0_URL=mqtt://"+upstream,
+	return plant.Gateway(t, append(settings, "SLUICE_BRIDGE_0_URL=mqtt://"+upstream,
 		"SLUICE_BRIDGE_0_UP=backlog/# 1", "SLUICE_QUEUE_MAX_BYTES=1GiB", "SLUICE_STORE_MAX_BYTES=1GiB")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		g.Kill()
-		if t.Failed() {
-			t.Logf("the gateway says\n%s", g.Log.Tail(20))
-		}
-	})
-	return g
 }
 
 func startMosquitto(t *testing.T, upstream string) (pid int, addr string) {
-	m, err := rig.StartMosquitto(t.TempDir(), fmt.Sprint("max_inflight_messages ", window),
+	m := plant.Mosquitto(t, fmt.Sprint("max_inflight_messages ", window),
 		"connection up", "address "+upstream, "topic backlog/# out 1", "bridge_protocol_version mqttv50", "cleansession false",
 		"notifications false", "try_private false", "restart_timeout 1")
-	if err != nil {
-		skipMissing(t, err)
-	}
-	t.Cleanup(m.Kill)
 	return m.PID(), m.Addr
-}
-
-func skipMissing(t *testing.T, err error) {
-	t.Helper()
-	if errors.Is(err, rig.ErrMissing) {
-		t.Skip(err)
-	}
-	t.Fatal(err)
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/firmware-tests/rig"
+	"sluice/firmware-tests/plant"
 )
 
 // With an upstream that costs nothing, what the bridge itself can do is seen.
@@ -26,11 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		trips = 40
 	)
 	sink := startSink(t, "127.0.0.1:0")
-	line, err := rig.NewProxy(sink.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer line.Close()
+	line := plant.Line(t, sink.addr)
 	line.Slow(trip / 2)
 	line.Cut()
 	g := startGateway(t, line.Addr)

@@ -1,18 +1,17 @@
 package live
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -20,32 +19,23 @@ import (
 // a center notes what comes.
 type site struct {
 	*rig.Gateway
+	*plant.Players
 	t         *testing.T
 	file      string
 	upstreams map[string]*rig.Mosquitto
 	centers   map[string]*device.Consumer
 	fleets    map[string][]*device.Sensor
 	reloads   int
-
-	run func(func(context.Context))
 }
 
 var names = []string{"north", "south", "west", "east"}
 
 func startSite(t *testing.T) *site {
-	s := &site{t: t, file: filepath.Join(t.TempDir(), "sluice.env"), upstreams: map[string]*rig.Mosquitto{},
+	s := &site{t: t, file: filepath.Join(t.TempDir(), "sluice.env"), Players: plant.NewPlayers(t), upstreams: map[string]*rig.Mosquitto{},
 		centers: map[string]*device.Consumer{}, fleets: map[string][]*device.Sensor{}}
-	ctx, cancel := context.WithCancel(t.Context())
-	var players sync.WaitGroup
-	s.run = func(play func(context.Context)) { players.Go(func() { play(ctx) }) }
 	for _, name := range names {
-		s.upstreams[name] = startMosquitto(t)
-		s.centers[name] = &device.Consumer{Name: "center", Addr: s.upstreams[name].Addr, Filter: "#", Version: codec.V5, Ledger: &device.Ledger{}}
-	}
-	t.Cleanup(func() { cancel(); players.Wait() })
-	for _, name := range names {
-		s.run(s.centers[name].Run)
-		<-s.centers[name].Subscribed()
+		s.upstreams[name] = plant.Mosquitto(t, "max_inflight_messages 0")
+		s.centers[name] = s.Consumer(name, s.upstreams[name].Addr, "#", codec.V5)
 	}
 	return s
 }
@@ -75,33 +65,19 @@ func (s *site) reload(bridges ...string) {
 		s.t.Fatal(err)
 	}
 	s.reloads++
-	s.wantLog(s.reloads, "msg=reloaded")
-}
-
-func (s *site) wantLog(n int, text string) {
-	s.t.Helper()
-	for deadline := time.Now().Add(drainLimit); strings.Count(s.Log.String(), text) < n; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("the gateway does not log %s %d times", text, n)
-		}
-	}
+	plant.AwaitLog(s.t, s.Gateway, s.reloads, "msg=reloaded")
 }
 
 // load puts sensors to work whose messages go to a bridge's upstream.
 func (s *site) load(name string) {
-	first := 1 + 4*len(s.fleets)
-	s.fleets[name] = device.Fleet(4, func(one *device.Sensor) {
-		one.Source.Sensor += first // client identifiers are made of it
+	s.fleets[name] = s.Fleet(4, func(one *device.Sensor) {
 		one.Addr, one.Topic, one.Interval, one.Window = s.Addr, name, interval, window
 		one.Ledgers = []*device.Ledger{s.centers[name].Ledger}
 	})
-	for _, one := range s.fleets[name] {
-		s.run(one.Run)
-	}
 }
 
 func (s *site) connects(name string) int {
-	return strings.Count(s.Log.String(), `msg="bridge connected" bridge=`+name)
+	return strings.Count(s.Log.String(), plant.Connected+" bridge="+name)
 }
 
 // One bridge is changed, one added, one removed and put back, while all are under load: no
@@ -109,7 +85,7 @@ func (s *site) connects(name string) int {
 func TestReloadUnderLoad(t *testing.T) {
 	s := startSite(t)
 	s.write(s.bridge(0, "north"), s.bridge(1, "south"), s.bridge(2, "west"))
-	s.Gateway = startGateway(t, "SLUICE_ENV_FILE="+s.file)
+	s.Gateway = plant.Gateway(t, "SLUICE_ENV_FILE="+s.file)
 	for _, name := range names {
 		if name != "east" { // nothing asks for its messages yet
 			s.load(name)
@@ -147,27 +123,11 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 	}
 	work()
-	s.Kill()
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.wantLog(1, "messages wait for a bridge that is no more")
+	plant.Restart(t, s.Gateway)
+	plant.AwaitLog(s.t, s.Gateway, 1, "messages wait for a bridge that is no more")
 	s.reload(s.bridge(0, "north"), s.bridge(5, "south"), s.bridge(6, "west"), s.bridge(3, "east", "KEEPALIVE=20s"))
-	for name, fleet := range s.fleets {
-		if err := device.Drain(t.Context(), drainLimit, fleet, s.centers[name].Ledger); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	time.Sleep(200 * time.Millisecond) // for duplicates to show themselves
-	for _, name := range names {
-		for qos := byte(1); qos <= 2; qos++ {
-			count := s.centers[name].Ledger.Count(qos)
-			t.Logf("%-5s QoS %d: %s", name, qos, count)
-			if err := count.Broken(qos); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-	}
+	s.Settle(drainLimit)
+	s.Judge()
 }
 
 // A bridge that gets another upstream goes on there with what waits, and with those who wait
@@ -177,7 +137,7 @@ func TestUpstreamMoves(t *testing.T) {
 	s.centers["south"].Ledger = s.centers["north"].Ledger
 	rule := "UP='north/# 2 ack=upstream'"
 	s.write(s.bridge(0, "north", rule))
-	s.Gateway = startGateway(t, "SLUICE_ENV_FILE="+s.file)
+	s.Gateway = plant.Gateway(t, "SLUICE_ENV_FILE="+s.file)
 	s.load("north")
 	for _, to := range []string{"south", "north", "south"} {
 		time.Sleep(500 * time.Millisecond)

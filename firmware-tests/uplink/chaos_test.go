@@ -18,13 +18,11 @@ import (
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
-var (
-	schedules = flag.Int("schedules", 4, "how many random schedules of failures are played")
-	seed      = flag.Uint64("seed", 0, "of the first schedule, the next one's is one more; 0 for a new one, which is printed")
-)
+var schedules = flag.Int("schedules", 4, "how many random schedules of failures are played, each with the next seed")
 
 // What a schedule is made of.
 const (
@@ -39,27 +37,21 @@ const (
 // TestChaos plays schedules of failures, at random by a seed: whatever fails, and when,
 // everything acknowledged arrives, both ways, in order, and at QoS 2 once.
 func TestChaos(t *testing.T) {
-	if *seed == 0 {
-		*seed = rand.Uint64N(1 << 32)
-	}
-	t.Logf("go test ./uplink -run Chaos -schedules=%d -seed=%d", *schedules, *seed)
+	seed := plant.Seed(t)
 	var total [3]struct{ acknowledged, lost, duplicated, misordered atomic.Int64 } // by QoS
 	t.Run("schedules", func(t *testing.T) {
 		for i := range *schedules {
-			one := *seed + uint64(i)
+			one := seed + uint64(i)
 			t.Run(fmt.Sprint(one), func(t *testing.T) {
 				t.Parallel()
-				ledgers, story := playSchedule(t, one)
-				for way, ledger := range ledgers {
+				consumers, story := playSchedule(t, one)
+				for _, consumer := range consumers {
 					for qos := byte(1); qos <= 2; qos++ {
-						c := ledger.Count(qos)
+						c := consumer.Ledger.Count(qos)
 						total[qos].acknowledged.Add(int64(c.Acknowledged))
 						total[qos].lost.Add(int64(c.Lost))
 						total[qos].duplicated.Add(int64(c.Duplicated))
 						total[qos].misordered.Add(int64(c.Misordered))
-						if err := c.Broken(qos); err != nil {
-							t.Errorf("%s, QoS %d: %v", way, qos, err)
-						}
 					}
 				}
 				t.Logf("%s\nplay it again: go test ./uplink -run Chaos -schedules=1 -seed=%d", story, one)
@@ -175,33 +167,21 @@ func (s *stage) must(err error) {
 	}
 }
 
-// playSchedule returns what came of the messages up and down, and what happened.
-func playSchedule(t *testing.T, seed uint64) (ledgers map[string]*device.Ledger, story string) {
+// playSchedule returns who got the messages, up and down, and what happened.
+func playSchedule(t *testing.T, seed uint64) (consumers []*device.Consumer, story string) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	s := newStage(t, r)
-	ctx, cancel := context.WithCancel(t.Context())
-	var players sync.WaitGroup
-	defer players.Wait()
-	defer cancel()
-
-	ledgers = make(map[string]*device.Ledger)
-	var all []*device.Sensor
+	players := plant.NewPlayers(t)
 	flow := func(from, to, topic string) {
-		consumer := &device.Consumer{Name: "consumer-" + topic, Addr: to, Filter: topic + "/#", Version: s.center.version, Ledger: &device.Ledger{}}
-		players.Go(func() { consumer.Run(ctx) })
-		<-consumer.Subscribed()
-		fleet := device.Fleet(chaosSensors, func(d *device.Sensor) {
+		consumer := players.Consumer(topic, to, topic+"/#", s.center.version)
+		players.Fleet(chaosSensors, func(d *device.Sensor) {
 			d.Addr, d.Topic, d.Interval, d.Window, d.Ledgers = from, topic, chaosInterval, 20, []*device.Ledger{consumer.Ledger}
 			if s.center.version == codec.V311 {
 				d.Version = codec.V311
 			}
 		})
-		ledgers[topic], all = consumer.Ledger, append(all, fleet...)
-		for _, d := range fleet {
-			players.Go(func() { d.Run(ctx) })
-		}
 	}
-	wantLog(t, s.gateway, 1, connected) // it has subscribed, or is about to
+	plant.AwaitLog(t, s.gateway, 1, plant.Connected) // it has subscribed, or is about to
 	flow(s.gateway.Addr, s.center.addr, "plant")
 	flow(s.center.addr, s.gateway.Addr, "cmd")
 
@@ -227,26 +207,15 @@ func playSchedule(t *testing.T, seed uint64) (ledgers map[string]*device.Ledger,
 		}
 		both.Wait()
 	}
-	if err := device.Drain(ctx, chaosDrain, all, ledgers["plant"], ledgers["cmd"]); err != nil {
-		t.Error(err)
-	}
-	time.Sleep(300 * time.Millisecond) // for duplicates to show themselves
-	for _, d := range all {
-		if n := d.LostSessions.Load(); n > 0 {
-			t.Errorf("sensor %d: its session was lost %d times", d.Source.Sensor, n)
-		}
-	}
-	return ledgers, story
+	players.Settle(chaosDrain)
+	players.Judge()
+	return players.Consumers, story
 }
 
 // newStage builds what the seed says.
 func newStage(t *testing.T, r *rand.Rand) *stage {
 	s := &stage{t: t, center: newCenter(t, r)}
-	var err error
-	if s.line, err = rig.NewProxy(s.center.addr); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.line.Close)
+	s.line = plant.Line(t, s.center.addr)
 	host, port, _ := net.SplitHostPort(s.line.Addr)
 	scheme := "mqtt"
 	settings := []string{"UP=plant/# 2", "DOWN=cmd/# 2", "CLIENT_ID=site7", "KEEPALIVE=2s", "ACK_TIMEOUT=1s"}
@@ -282,6 +251,9 @@ func newStage(t *testing.T, r *rand.Rand) *stage {
 
 // mountSmall makes dir a file system that is soon full, if this user may.
 func mountSmall(t *testing.T, dir string) bool {
+	if os.MkdirAll(dir, 0o700) != nil {
+		return false
+	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
 		return false
 	}
@@ -354,18 +326,11 @@ func newCenter(t *testing.T, r *rand.Rand) *center {
 	if r.IntN(2) == 0 {
 		// It keeps all in memory. What it writes down and reads again it may deliver
 		// twice at QoS 2, to clients without any gateway as well.
-		m := startMosquitto(t, "max_inflight_messages 1000")
+		m := plant.Mosquitto(t, "max_inflight_messages 1000")
 		c.name, c.addr, c.pid = "Mosquitto", m.Addr, func() int { return m.PID() }
 		return c
 	}
-	g, err := rig.NewGateway(t.TempDir(), "SLUICE_MAX_INFLIGHT=1000")
-	if err == nil {
-		err = g.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { g.Kill() })
+	g := plant.Gateway(t, "SLUICE_MAX_INFLIGHT=1000")
 	c.name, c.addr, c.pid = "Sluice", g.Addr, func() int { return g.PID() }
 	c.kill = func() {
 		c.mu.Lock()
@@ -443,11 +408,7 @@ func TestChaosInACluster(t *testing.T) {
 	if *schedules < 10 {
 		t.Skip("takes a minute: played with -schedules=10 and more")
 	}
-	if *seed == 0 {
-		*seed = rand.Uint64N(1 << 32)
-	}
-	t.Logf("go test ./uplink -run Cluster -schedules=10 -seed=%d", *seed)
-	r := rand.New(rand.NewPCG(*seed, 5))
+	r := rand.New(rand.NewPCG(plant.Seed(t), 5))
 	cluster, err := rig.StartCluster(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -457,43 +418,29 @@ func TestChaosInACluster(t *testing.T) {
 	var lines []*rig.Proxy
 	urls := ""
 	for _, node := range []*rig.Node{cluster.Nodes[1], cluster.Nodes[2], head} {
-		line, err := rig.NewProxy(node.MQTT)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(line.Close)
+		line := plant.Line(t, node.MQTT)
 		lines = append(lines, line)
 		urls += ",mqtt://" + line.Addr
 	}
 	g := startGateway(t, "PRESET=nats", "URL="+urls[1:], "UP=plant/# 2", "DOWN=cmd/# 2", "CLIENT_ID=site7",
 		"KEEPALIVE=4s", "ACK_TIMEOUT=8s", "FAILBACK=2s") // a node may answer nothing for five seconds
-	wantLog(t, g, 1, connected)
+	plant.AwaitLog(t, g, 1, plant.Connected)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	var players sync.WaitGroup
-	defer players.Wait()
-	defer cancel()
+	players := plant.NewPlayers(t)
 	consumers := map[string]*device.Consumer{}
-	var all []*device.Sensor
 	for topic, to := range map[string]string{"plant": head.MQTT, "cmd": g.Addr} {
-		c := &device.Consumer{Name: "consumer-" + topic, Addr: to, Filter: topic + "/#", Version: codec.V311, Ledger: &device.Ledger{}}
-		consumers[topic] = c
-		players.Go(func() { c.Run(ctx) })
-		<-c.Subscribed()
-		from := map[string]string{"plant": g.Addr, "cmd": head.MQTT}[topic]
-		all = append(all, device.Fleet(chaosSensors, func(d *device.Sensor) {
-			d.Addr, d.Topic, d.Version, d.Interval, d.Window, d.Ledgers = from, topic, codec.V311, 50*time.Millisecond, 10, []*device.Ledger{c.Ledger}
-		})...)
+		consumers[topic] = players.Consumer(topic, to, topic+"/#", codec.V311)
 	}
-	lead, done := context.WithTimeout(ctx, 30*time.Second)
+	lead, done := context.WithTimeout(t.Context(), 30*time.Second)
 	err = head.LeadAll(lead)
 	done()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range all {
-		d.Version = codec.V311
-		players.Go(func() { d.Run(ctx) })
+	for topic, from := range map[string]string{"plant": g.Addr, "cmd": head.MQTT} {
+		players.Fleet(chaosSensors, func(d *device.Sensor) {
+			d.Addr, d.Topic, d.Version, d.Interval, d.Window, d.Ledgers = from, topic, codec.V311, 50*time.Millisecond, 10, []*device.Ledger{consumers[topic].Ledger}
+		})
 	}
 	story := ""
 	for range 2 * chaosSteps {
@@ -529,10 +476,7 @@ func TestChaosInACluster(t *testing.T) {
 	}
 	cluster.Nodes[1].Kill()
 	story += "node 2 is killed\n"
-	if err := device.Drain(ctx, chaosDrain, all, consumers["plant"].Ledger, consumers["cmd"].Ledger); err != nil {
-		t.Error(err)
-	}
-	time.Sleep(time.Second)
+	players.Settle(chaosDrain)
 	for topic, c := range consumers {
 		for qos := byte(1); qos <= 2; qos++ {
 			count := c.Ledger.Count(qos)
@@ -546,7 +490,7 @@ func TestChaosInACluster(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("the bridge connected %d times", strings.Count(g.Log.String(), connected))
+	t.Logf("the bridge connected %d times", strings.Count(g.Log.String(), plant.Connected))
 	if t.Failed() {
 		t.Log(story)
 	}

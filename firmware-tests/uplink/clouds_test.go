@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"context"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
@@ -19,13 +18,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -90,7 +89,7 @@ func limits(t *testing.T, cloud *server, addr string, maxSize int, ca *authority
 	cloud.start(t, addr)
 	cert, key := ca.client("site7")
 	g := startGateway(t, append(settings, "URL=mqtts://"+cloud.addr, "CA="+ca.file, "CERT="+cert, "KEY="+key, "UP=plant/# 2", "DOWN=cmd/# 2")...)
-	wantLog(t, g, 1, connected)
+	plant.AwaitLog(t, g, 1, plant.Connected)
 	publish(t, g, 2, "plant/a", "1")
 	publish(t, g, 1, "plant/1/2/3/4/5/6/7", "2")
 	publish(t, g, 1, "plant/1/2/3/4/5/6/7/8", "too deep")
@@ -143,24 +142,17 @@ func expiring(s *server, check func(c *codec.Connect) (time.Time, error)) (expir
 func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...string) {
 	t.Helper()
 	g := startGateway(t, settings...)
-	wantLog(t, g, 1, connected)
-	ctx, cancel := context.WithCancel(t.Context())
-	var players sync.WaitGroup
-	defer players.Wait()
-	defer cancel()
+	plant.AwaitLog(t, g, 1, plant.Connected)
 	ledger := &device.Ledger{}
-	fleet := device.Fleet(2, func(s *device.Sensor) {
+	fleet := plant.NewPlayers(t).Fleet(2, func(s *device.Sensor) {
 		s.Addr, s.Topic, s.Interval, s.Window, s.Ledgers = g.Addr, "plant", 5*time.Millisecond, 100, []*device.Ledger{ledger}
 	})
-	for _, s := range fleet {
-		players.Go(func() { s.Run(ctx) })
-	}
 	awaitConnect(t, cloud, 3)
 	for _, s := range fleet {
 		s.Stop()
 	}
 	seen := 0
-	await(t, func() string {
+	plant.Await(t, func() string {
 		payloads := cloud.payloads()
 		for ; seen < len(payloads); seen++ {
 			var s device.Source
@@ -272,31 +264,17 @@ func TestJWT(t *testing.T) {
 func TestRabbitMQ(t *testing.T) {
 	t.Parallel()
 	m, err := rig.StartRabbitMQ(t.TempDir())
-	if errors.Is(err, rig.ErrMissing) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	plant.Need(t, err)
 	t.Cleanup(m.Kill)
 	g := startGateway(t, "PRESET=rabbitmq", "URL=mqtt://"+m.MQTT, "UP=plant/# 2", "DOWN=cmd/# 2")
-	wantLog(t, g, 1, connected)
-	ctx, cancel := context.WithCancel(t.Context())
-	var players sync.WaitGroup
-	defer players.Wait()
-	defer cancel()
-	center := &device.Consumer{Name: "center", Addr: m.MQTT, Filter: "plant/#", Version: codec.V311, Ledger: &device.Ledger{}}
-	players.Go(func() { center.Run(ctx) })
-	<-center.Subscribed()
-	fleet := device.Fleet(2, func(d *device.Sensor) {
-		d.Addr, d.Topic, d.Interval, d.Window, d.Ledgers = g.Addr, "plant", 5*time.Millisecond, 50, []*device.Ledger{center.Ledger}
+	plant.AwaitLog(t, g, 1, plant.Connected)
+	players := plant.NewPlayers(t)
+	center := players.Consumer("center", m.MQTT, "plant/#", codec.V311)
+	players.Fleet(2, func(d *device.Sensor) {
+		d.Addr, d.Topic, d.Interval, d.Window = g.Addr, "plant", 5*time.Millisecond, 50
 	})
-	for _, d := range fleet {
-		players.Go(func() { d.Run(ctx) })
-	}
 	time.Sleep(time.Second)
-	if err := device.Drain(ctx, patience, fleet, center.Ledger); err != nil {
-		t.Error(err)
-	}
+	players.Settle(patience)
 	for qos := byte(1); qos <= 2; qos++ {
 		if err := center.Ledger.Count(qos).Broken(2); err != nil {
 			t.Errorf("QoS %d: %v", qos, err)

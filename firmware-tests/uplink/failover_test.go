@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -24,7 +25,7 @@ func TestFailover(t *testing.T) {
 
 	again := &server{sessions: first.sessions} // what it kept
 	again.start(t, first.addr)
-	await(t, func() string {
+	plant.Await(t, func() string {
 		again.mu.Lock()
 		defer again.mu.Unlock()
 		for _, c := range again.connects {
@@ -47,7 +48,7 @@ func TestFailover(t *testing.T) {
 	again.stop()
 	publish(t, g, 2, "plant/a", "7")
 	second.wantPayloads("the second takes over again", "3", "4", "7")
-	await(t, func() string { // PUBREL says that the gateway has it on disk who has the message
+	plant.Await(t, func() string { // PUBREL says that the gateway has it on disk who has the message
 		second.mu.Lock()
 		defer second.mu.Unlock()
 		if len(second.sessions["site7"].received) > 0 {
@@ -90,11 +91,11 @@ func TestRedirect(t *testing.T) {
 
 	impostor := (&server{tls: ca.server("elsewhere.example")}).start(t, "")
 	_, g := send(codec.UseAnotherServer, "localhost:"+portOf(impostor))
-	wantLog(t, g, 1, "certificate is valid for elsewhere.example, not localhost")
+	plant.AwaitLog(t, g, 1, "certificate is valid for elsewhere.example, not localhost")
 	plain := new(server).start(t, "")
 	_, g = send(codec.UseAnotherServer, "mqtt://localhost:"+portOf(plain)+" evil.example")
-	wantLog(t, g, 1, "without TLS")
-	wantLog(t, g, 1, "not among the hosts that are allowed")
+	plant.AwaitLog(t, g, 1, "without TLS")
+	plant.AwaitLog(t, g, 1, "not among the hosts that are allowed")
 	for _, s := range []*server{impostor, plain} {
 		if c, n := s.lastConnect(); n != 0 {
 			t.Errorf("a server that the bridge must not go to got %+v", c)
@@ -119,7 +120,7 @@ func TestRedirectByDisconnect(t *testing.T) {
 	g := startGateway(t, "URL=mqtt://"+home.addr, "UP=plant/# 2", "REDIRECT_ALLOW=127.0.0.0/8")
 	publish(t, g, 2, "plant/a", "1")
 	home.wantPayloads("at home", "1")
-	await(t, func() string { // else it may go up to both
+	plant.Await(t, func() string { // else it may go up to both
 		home.mu.Lock()
 		defer home.mu.Unlock()
 		for _, of := range home.sessions {

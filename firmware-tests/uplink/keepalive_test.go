@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"context"
 	"io"
 	"net"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -29,24 +29,16 @@ func TestHalfOpenIsNoticed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			upstream := startMosquitto(t, "max_inflight_messages 0")
+			upstream := plant.Mosquitto(t, "max_inflight_messages 0")
 			g := startGateway(t, append(test.settings, "URL=mqtt://"+upstream.Addr, "UP=plant/# 2")...)
-			wantLog(t, g, 1, connected)
-			ctx, cancel := context.WithCancel(t.Context())
-			var players sync.WaitGroup
-			defer players.Wait()
-			defer cancel()
-			center := &device.Consumer{Name: "center", Addr: upstream.Addr, Filter: "plant/#", Version: codec.V5, Ledger: &device.Ledger{}}
-			players.Go(func() { center.Run(ctx) })
-			<-center.Subscribed()
-			fleet := device.Fleet(2, func(s *device.Sensor) {
-				s.Addr, s.Topic, s.Interval, s.Window, s.Ledgers = g.Addr, "plant", 100*time.Millisecond, 1000, []*device.Ledger{center.Ledger}
-			})
+			plant.AwaitLog(t, g, 1, plant.Connected)
+			players := plant.NewPlayers(t)
+			center := players.Consumer("center", upstream.Addr, "plant/#", codec.V5)
 			if test.traffic {
-				for _, s := range fleet {
-					players.Go(func() { s.Run(ctx) })
-				}
-				await(t, func() string {
+				players.Fleet(2, func(s *device.Sensor) {
+					s.Addr, s.Topic, s.Interval, s.Window = g.Addr, "plant", 100*time.Millisecond, 1000
+				})
+				plant.Await(t, func() string {
 					if center.Arrivals.Load() < 10 {
 						return "nothing arrives"
 					}
@@ -55,21 +47,13 @@ func TestHalfOpenIsNoticed(t *testing.T) {
 			}
 			frozen := time.Now()
 			syscall.Kill(upstream.PID(), syscall.SIGSTOP)
-			wantLog(t, g, 1, `msg="bridge is not connected"`)
+			plant.AwaitLog(t, g, 1, `msg="bridge is not connected"`)
 			if took := time.Since(frozen); took > test.within+3*time.Second { // of a machine with much to do; in fake time it is exact
 				t.Errorf("noticed after %v, want %v", took, test.within)
 			}
 			syscall.Kill(upstream.PID(), syscall.SIGCONT)
-			if test.traffic {
-				if err := device.Drain(ctx, patience, fleet, center.Ledger); err != nil {
-					t.Error(err)
-				}
-				for qos := byte(1); qos <= 2; qos++ {
-					if err := center.Ledger.Count(qos).Broken(qos); err != nil {
-						t.Error(err)
-					}
-				}
-			}
+			players.Settle(patience)
+			players.Judge()
 		})
 	}
 }
@@ -224,7 +208,7 @@ func awaitLonger(t *testing.T, g *rig.Gateway, text string) {
 // awaitConnect waits for the nth CONNECT.
 func awaitConnect(t *testing.T, s *server, n int) (c codec.Connect, all int) {
 	t.Helper()
-	await(t, func() string {
+	plant.Await(t, func() string {
 		if c, all = s.lastConnect(); all < n {
 			return "the bridge does not connect"
 		}
@@ -256,7 +240,7 @@ func TestKeepAliveNegotiation(t *testing.T) {
 	upstream.start(t, "")
 	g := startGateway(t, "URL=mqtt://"+upstream.addr, "UP=plant/# 2", "KEEPALIVE=1h", "EXTENSIONS=username",
 		"USERNAME=me", "CLIENT_ID=site7")
-	wantLog(t, g, 1, connected)
+	plant.AwaitLog(t, g, 1, plant.Connected)
 	time.Sleep(4 * time.Second)
 	upstream.mu.Lock()
 	defer upstream.mu.Unlock()

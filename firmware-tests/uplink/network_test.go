@@ -14,6 +14,7 @@ import (
 
 	"sluice/codec"
 	"sluice/firmware-tests/device"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -42,7 +43,7 @@ func startProxy(t *testing.T, program string, args func(host, port, dir string) 
 			t.Logf("%s says\n%s", program, log.Tail(20))
 		}
 	})
-	await(t, func() string {
+	plant.Await(t, func() string {
 		conn, err := net.Dial("tcp", addrs[0])
 		if err != nil {
 			return program + " does not listen"
@@ -88,7 +89,7 @@ func wires(t *testing.T, ca *authority) map[string]string {
 		_, port, _ := net.SplitHostPort(addrs[i])
 		lines += "listener " + port + " 127.0.0.1" + more + "\n"
 	}
-	m := startMosquitto(t, lines)
+	m := plant.Mosquitto(t, lines)
 	local := func(addr string) string { return strings.Replace(addr, "127.0.0.1", "localhost", 1) }
 	return map[string]string{"mqtt": local(m.Addr), "ws": local(addrs[0]), "mqtts": local(addrs[1]), "wss": local(addrs[2])}
 }
@@ -121,7 +122,7 @@ func TestWiresAndProxies(t *testing.T) {
 					}
 					g := startGateway(t, all...)
 					publish(t, g, 2, "plant/a", "1 2 1", "1 2 2", "1 2 3")
-					await(t, func() string {
+					plant.Await(t, func() string {
 						if n := center.Arrivals.Load(); n != 3 {
 							return fmt.Sprintf("%d messages have arrived, want 3", n)
 						}
@@ -136,7 +137,7 @@ func TestWiresAndProxies(t *testing.T) {
 	}
 	t.Run("wrong password", func(t *testing.T) {
 		g := startGateway(t, "URL=mqtt://"+at["mqtt"], "UP=plant/# 2", "PROXY=http://"+startTinyproxy(t), "PROXY_USERNAME=me", "PROXY_PASSWORD=wrong")
-		wantLog(t, g, 1, "check the proxy's user name and password")
+		plant.AwaitLog(t, g, 1, "check the proxy's user name and password")
 	})
 }
 
@@ -156,10 +157,10 @@ func TestIPv6AndBinding(t *testing.T) {
 
 	plain := new(server).start(t, "")
 	g = startGateway(t, "URL=mqtt://"+plain.addr, "UP=plant/# 2", "INTERFACE=none0")
-	wantLog(t, g, 1, "leave by the network interface none0: there is none of that name")
+	plant.AwaitLog(t, g, 1, "leave by the network interface none0: there is none of that name")
 	g = startGateway(t, "URL=mqtt://"+plain.addr, "UP=plant/# 2", "INTERFACE=lo", "SOURCE_ADDR=127.0.0.7")
 	publish(t, g, 2, "plant/a", "2")
-	await(t, func() string {
+	plant.Await(t, func() string {
 		if plain.lastFrom() == "127.0.0.7" {
 			return ""
 		}
@@ -211,7 +212,7 @@ func TestNameServerThatHangs(t *testing.T) {
 	}
 	publish(t, g, 2, "plant/a", "1", "2")
 	other.wantPayloads("another bridge works", "1", "2")
-	wantLog(t, g, 1, "lookup cloud.example")
+	plant.AwaitLog(t, g, 1, "lookup cloud.example")
 	names.set(nameAnswers)
 	upstream.wantPayloads("the name is asked for again", "1", "2")
 }

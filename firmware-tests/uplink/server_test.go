@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/firmware-tests/plant"
 )
 
 // A server is an upstream of the tests' own, with sessions, that does what a test
@@ -231,7 +232,7 @@ func (s *server) lastConnect() (c codec.Connect, n int) {
 // wantPayloads waits until exactly these have arrived, in order.
 func (s *server) wantPayloads(sentence string, want ...string) {
 	s.t.Helper()
-	await(s.t, func() string {
+	plant.Await(s.t, func() string {
 		if got := s.payloads(); !slices.Equal(got, want) {
 			return fmt.Sprintf("%s: %q have arrived, want %q", sentence, got, want)
 		}
@@ -242,17 +243,3 @@ func (s *server) wantPayloads(sentence string, want ...string) {
 // patience is how long anything may take that happens at once on a machine that is
 // not loaded.
 const patience = 20 * time.Second
-
-// await asks again and again what is still missing, until nothing is.
-func await(t *testing.T, missing func() string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		text := missing()
-		if text == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v: %s", patience, text)
-		}
-	}
-}

@@ -1,15 +1,14 @@
 package uplink
 
 import (
-	"errors"
 	"flag"
 	"net"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"sluice/codec"
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 )
 
@@ -44,37 +43,13 @@ func newGateway(t *testing.T, settings ...string) *rig.Gateway {
 		}
 		env = append(env, "SLUICE_BRIDGE_"+s)
 	}
-	g, err := rig.NewGateway(t.TempDir(), env...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if g.Process != nil {
-			g.Kill()
-		}
-		if t.Failed() {
-			t.Logf("the gateway says\n%s", g.Log.Tail(60))
-		}
-	})
-	return g
-}
-
-func startMosquitto(t *testing.T, lines ...string) *rig.Mosquitto {
-	t.Helper()
-	m, err := rig.StartMosquitto(t.TempDir(), lines...)
-	if errors.Is(err, rig.ErrMissing) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Kill)
-	return m
+	return plant.NewGateway(t, env...)
 }
 
 // publish has the gateway acknowledge messages to topic at qos.
 func publish(t *testing.T, g *rig.Gateway, qos byte, topic string, payloads ...string) {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", g.Addr, patience)
+	conn, err := net.Dial("tcp", g.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,16 +91,3 @@ func publish(t *testing.T, g *rig.Gateway, qos byte, topic string, payloads ...s
 		}
 	}
 }
-
-// wantLog waits until the gateway has logged text n times at least.
-func wantLog(t *testing.T, g *rig.Gateway, n int, text string) {
-	t.Helper()
-	await(t, func() string {
-		if strings.Count(g.Log.String(), text) < n {
-			return "the gateway does not log " + text
-		}
-		return ""
-	})
-}
-
-const connected = `msg="bridge connected"`
