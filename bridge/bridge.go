@@ -111,6 +111,8 @@ type Bridge struct {
 	unbatched  time.Time              // until then nothing goes up in batches
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
+	filters    map[string][]string    // by server: what its session may have, of Down and from before
+	leaving    []string               // of each UNSUBSCRIBE of this connection
 
 	synchronised bool // the upstream's session has had what the gateway retains
 	allRetained  bool // else: not only what is new to the gateway's session
@@ -194,6 +196,7 @@ func New(cfg Config) (*Bridge, error) {
 		downNames: newNames(cfg.Down, cfg.DownPrefix),
 		log:       cfg.Log.With("bridge", cfg.Name),
 		servers:   make(map[string]*server),
+		filters:   make(map[string][]string),
 		hops:      maxHops,
 		doubtful:  all(), // the last process may have ended before it knew of a new session
 	}

@@ -116,6 +116,8 @@ func (l *link) fromUpstream(p codec.Packet) error {
 
 	case *codec.Suback:
 		l.granted(p)
+	case *codec.Unsuback:
+		l.unsubscribed(p)
 	case *codec.Pingresp:
 		select {
 		case l.pong <- struct{}{}:

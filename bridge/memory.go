@@ -18,6 +18,7 @@ type memory struct {
 	Last     string                   `json:"last,omitempty"` // as in lineage
 	Shared   []string                 `json:"shared,omitempty"`
 	Behind   []string                 `json:"behind,omitempty"`
+	Filters  map[string][]string      `json:"filters,omitempty"` // by server, as in Bridge
 	Silence  map[string]memoryOfQuiet `json:"silence,omitempty"` // by server
 }
 
@@ -59,6 +60,9 @@ func (b *Bridge) recall() error {
 		}
 	}
 	b.silences = m.Silence
+	if m.Filters != nil {
+		b.filters = m.Filters
+	}
 	return nil
 }
 
@@ -67,7 +71,14 @@ func (b *Bridge) remember() {
 	if b.cfg.File == "" {
 		return
 	}
-	m := memory{ClientID: b.cfg.ClientID, Last: b.lineage.last, Shared: b.lineage.shared, Behind: b.lineage.behind, Silence: map[string]memoryOfQuiet{}}
+	m := memory{
+		ClientID: b.cfg.ClientID,
+		Last:     b.lineage.last,
+		Shared:   b.lineage.shared,
+		Behind:   b.lineage.behind,
+		Filters:  b.filters,
+		Silence:  map[string]memoryOfQuiet{},
+	}
 	for name, s := range b.servers {
 		if q := (memoryOfQuiet{s.quiet.good.Seconds(), s.quiet.bad.Seconds()}); q != (memoryOfQuiet{}) {
 			m.Silence[name] = q

@@ -207,9 +207,16 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 			b.echoes.forget()
 		}
 	}
+	b.asked, b.leaving = nil, nil
+	if !ack.SessionPresent {
+		delete(b.filters, s.name)
+	} else if moved && up.sessionPresent {
+		b.note(s.name, b.filters[last])
+	}
 	if !b.subscribed {
 		up.wire.send(b.subscribe(up))
 	}
+	up.wire.send(b.unsubscribe(up))
 	return up, nil
 }
 
@@ -251,100 +258,7 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	return c
 }
 
-// filtersPerSubscribe is what also the narrowest servers take.
-const filtersPerSubscribe = 8
-
-// subscribe returns the SUBSCRIBE packets for what the upstream can take of Down.
-// Their identifiers are at the far end from those that the gateway begins with; as
-// the first packets after CONNECT they are answered before another of the same could
-// arrive.
-func (b *Bridge) subscribe(up *upstream) (packets []byte) {
-	b.asked = nil
-	var batch []codec.Subscription
-	flush := func() {
-		if len(batch) > 0 {
-			packets = append(packets, up.subscribePacket(len(b.asked), batch)...)
-			b.asked = append(b.asked, batch)
-			batch = nil
-		}
-	}
-	for _, r := range b.cfg.Down {
-		sub, err := r.subscription(up)
-		if err != nil {
-			b.log.Warn("no subscription at the upstream", "filter", r.Filter, "error", err)
-			continue
-		}
-		more := append(batch[:len(batch):len(batch)], sub)
-		if len(more) > filtersPerSubscribe || !up.takes(up.subscribePacket(0, more)) {
-			flush()
-			more = []codec.Subscription{sub}
-		}
-		batch = more
-	}
-	flush()
-	return packets
-}
-
-func (up *upstream) subscribePacket(n int, subs []codec.Subscription) []byte {
-	return (&codec.Subscribe{ID: subscribeID(n), Subscriptions: subs}).Append(nil, up.wire.version)
-}
-
-// subscribeID is the packet identifier of the nth SUBSCRIBE, from 0.
-func subscribeID(n int) uint16 { return uint16(1<<16 - 1 - n) }
-
 // takes reports whether a packet is not too large for the upstream [MQTT-3.2.2-15].
 func (up *upstream) takes(packet []byte) bool {
 	return up.maximumPacketSize == 0 || uint32(len(packet)) <= up.maximumPacketSize
-}
-
-// What an upstream does not take in SUBSCRIBE.
-var (
-	errNoShared   = errors.New("the upstream has no shared subscriptions")
-	errNoWildcard = errors.New("the upstream has no wildcard subscriptions")
-	errFilterSize = errors.New("longer than the packets that the upstream takes")
-)
-
-// subscription is what to ask the upstream for.
-func (r Rule) subscription(up *upstream) (codec.Subscription, error) {
-	filter := []byte(r.Filter)
-	_, inner, shared := codec.SplitShare(filter)
-	if !shared {
-		inner = filter
-	}
-	sub := codec.Subscription{
-		Filter:            filter,
-		QoS:               min(r.QoS, up.maximumQoS),
-		NoLocal:           !shared, // [MQTT-3.8.3-4]
-		RetainAsPublished: true,
-		RetainHandling:    1, // retained messages only for a new subscription
-	}
-	switch {
-	case shared && up.noShared:
-		return sub, errNoShared
-	case up.noWildcard && codec.HasWildcard(inner):
-		return sub, errNoWildcard
-	case !up.takes(up.subscribePacket(0, []codec.Subscription{sub})):
-		return sub, errFilterSize
-	}
-	return sub, nil
-}
-
-// granted takes the answer to a SUBSCRIBE.
-func (b *Bridge) granted(p *codec.Suback) {
-	n := int(subscribeID(0) - p.ID)
-	if n >= len(b.asked) {
-		return
-	}
-	for i, code := range p.Codes[:min(len(p.Codes), len(b.asked[n]))] {
-		sub := &b.asked[n][i]
-		switch {
-		case code >= 0x80:
-			b.log.Warn("upstream refuses a subscription", "filter", string(sub.Filter), "reason", code.String(), "text", string(p.ReasonString))
-		case byte(code) < sub.QoS:
-			b.log.Info("upstream grants a lower QoS", "filter", string(sub.Filter), "qos", byte(code))
-		}
-	}
-	if n == len(b.asked)-1 {
-		b.subscribed = true
-	}
 }
