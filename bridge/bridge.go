@@ -100,6 +100,7 @@ type Bridge struct {
 	lineage    lineage
 	silences   map[string]memoryOfQuiet // of the last process
 	remembered []byte                   // as in the file
+	unwritten  []byte                   // as it should be there, and can not be; nil: it is
 	current    *server                  // that of the last link
 	rank       int                      // of that
 	wentBack   bool                     // the last link ended for an earlier server

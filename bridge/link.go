@@ -261,6 +261,7 @@ func (l *link) run(ctx context.Context) error {
 		loops.Go(func() { ended <- end{upstream, l.renew(watch)} })
 	}
 	loops.Go(func() { ended <- end{upstream, l.finish(watch)} })
+	loops.Go(func() { l.write(watch) })
 	first := <-ended
 	err := from(first.side, first.err)
 	fatal := l.up.wire.fatal()

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,8 +67,13 @@ func (b *Bridge) recall() error {
 	return nil
 }
 
-// remember writes the file, if there is anything new and worth it.
+// writeAgain is how long a link waits to write the file once more that can not be written.
+const writeAgain = time.Minute
+
+// remember writes the file, if there is anything new and worth it. If it can not be
+// written what goes up does not wait for it: on a full disk that makes room.
 func (b *Bridge) remember() {
+	b.unwritten = nil
 	if b.cfg.File == "" {
 		return
 	}
@@ -85,14 +91,34 @@ func (b *Bridge) remember() {
 		}
 	}
 	text, err := json.Marshal(m)
-	if err == nil && !bytes.Equal(text, b.remembered) {
-		err = replace(b.cfg.File, text)
-	}
 	if err != nil {
-		b.log.Warn("what is known of the servers is not written down", "error", err)
+		panic("bridge: " + err.Error()) // of strings and numbers
+	}
+	if bytes.Equal(text, b.remembered) {
+		return
+	}
+	if err := replace(b.cfg.File, text); err != nil {
+		b.unwritten = text
+		b.log.Warn("what is known of the servers is not written down: if the gateway is killed before it is, a message at QoS 2 that is "+
+			"in flight to one of several servers may be lost or come twice", "error", err)
 		return
 	}
 	b.remembered = text
+}
+
+// write writes the file as soon as it can be, if it could not be when the link began.
+func (l *link) write(ctx context.Context) {
+	for l.unwritten != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(writeAgain):
+		}
+		if replace(l.cfg.File, l.unwritten) == nil {
+			l.log.Info("what is known of the servers is written down")
+			l.remembered, l.unwritten = l.unwritten, nil
+		}
+	}
 }
 
 // replace makes text the contents of the file path, on disk, or leaves it as it was.

@@ -298,6 +298,29 @@ func TestLineageOutlivesTheProcess(t *testing.T) {
 	})
 }
 
+// A file that can not be written holds nothing up, and is written as soon as it can be.
+func TestLineageIsWrittenLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "away")
+	cfg := Config{URL: hosts("a")[0], Others: hosts("b"), File: filepath.Join(dir, "bridge.json")}
+	play(t, cfg, func(t *testing.T, s *scene) {
+		up := s.on("the first", "a", codec.Connack{SessionPresent: true})
+		local := s.local(100, &codec.Connack{})
+		local.send(publish(1, 1, "sensors/1", "21"))
+		up.want("goes up", publish(1, 1, "sensors/1", "21"))
+		if log := s.log.String(); !strings.Contains(log, "is not written down") {
+			t.Errorf("the log does not tell: %s", log)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(writeAgain)
+		synctest.Wait()
+		if text, err := os.ReadFile(cfg.File); err != nil || !strings.Contains(string(text), "mqtt://a") {
+			t.Errorf("written: %q, %v", text, err)
+		}
+	})
+}
+
 // What stands behind the question mark of a WebSocket's URL may be a secret.
 func TestQueryIsNotTold(t *testing.T) {
 	u := &url.URL{Scheme: "wss", Host: "a", Path: "/mqtt", RawQuery: "token=secret"}
