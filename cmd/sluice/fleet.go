@@ -43,8 +43,8 @@ func newFleet(srv *gateway.Server, wires *transport.Transport, told *reports, lo
 // set brings the bridges to what s says. One that s has as before is not touched. With an
 // error none is.
 //
-// What waits in the gateway belongs to the name: a bridge that is changed goes on with it,
-// and that of one that is no more stays, until a bridge is called so again or s has it
+// What waits in the gateway belongs to the name: a bridge that is changed goes on with it, or
+// one that is called otherwise and is the same client of the same server, and that of one that is no more stays, until a bridge is called so again or s has it
 // forgotten. Between two bridges of one name the gateway's session goes on, so nothing
 // that is published meanwhile is missed.
 func (f *fleet) set(ctx context.Context, s *settings) error {
@@ -66,6 +66,7 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	f.rename(s, wanted)
 	var fresh []*atWork
 	for i := range s.Bridges {
 		b := &s.Bridges[i]
@@ -89,6 +90,33 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 	}
 	f.tell(before)
 	return nil
+}
+
+// rename has a bridge that was called otherwise go on with what waits for it: as the same
+// client of the same server it has the session there, which knows nothing of another.
+func (f *fleet) rename(s *settings, wanted map[string]*bridgeSettings) {
+	there := f.srv.Provisioned()
+	for _, id := range slices.Sorted(maps.Keys(there)) {
+		old, ours := strings.CutPrefix(id, bridge.ClientPrefix)
+		if !ours || wanted[old] != nil || slices.Contains(s.ForgetBridges, old) {
+			continue
+		}
+		for i := range s.Bridges {
+			b := &s.Bridges[i]
+			other := bridge.ClientPrefix + b.Name
+			if _, is := there[other]; is || !bridge.Continues(bridgeFile(s, old), b.config(s, f.wires, f.log)) {
+				continue
+			}
+			f.srv.Rename(id, other)
+			there[other] = there[id]
+			if err := os.Rename(bridgeFile(s, old), bridgeFile(s, b.Name)); err != nil {
+				f.log.Warn("what is known of the servers is lost", "bridge", b.Name, "error", err)
+			}
+			newReport(f.srv, old).clear()
+			f.log.Info("bridge is called otherwise, and goes on", "bridge", b.Name, "before", old, "waiting", there[id])
+			break
+		}
+	}
 }
 
 // prepare makes a bridge, and its session in the gateway. The last one of its name has

@@ -103,6 +103,31 @@ func TestReloadBridges(t *testing.T) {
 	}
 }
 
+// A bridge that is called otherwise goes on, at both ends, if it is the same client there.
+func TestReloadRenamesBridge(t *testing.T) {
+	dir := t.TempDir()
+	cloud := startGateway(t, nil)
+	north := "SLUICE_BRIDGE_0_NAME=north\nSLUICE_BRIDGE_0_URL=" + cloud.url("MQTT") + "\nSLUICE_BRIDGE_0_CLIENT_ID=site7\n" +
+		"SLUICE_BRIDGE_0_UP='n/# 1'\nSLUICE_BRIDGE_0_DOWN='cmd/# 1'\n"
+	g := startGateway(t, map[string]string{"SLUICE_ENV_FILE": write(t, dir, "env", north)})
+	g.wantLog(t, "bridge connected", "bridge=north")
+	g.reload(t, dir, north+"SLUICE_BRIDGE_0_PAUSED=true\n")
+	publish(t, g, "n/1", "up")
+	publish(t, cloud, "cmd/1", "down")
+	up := subscribe(t, cloud, nil, "-url", cloud.url("MQTT"), "-t", "n/#", "-C", "2", "-q", "1")
+	down := subscribe(t, g, nil, "-url", g.url("MQTT"), "-t", "cmd/#", "-C", "2", "-q", "1")
+	g.reload(t, dir, strings.ReplaceAll(north, "NAME=north", "NAME=arctic"))
+	g.wantLog(t, "called otherwise", "bridge=arctic", "before=north", "waiting=1")
+	for _, got := range []func() (int, string, string){up, down} {
+		if code, out, errs := got(); code != exitOK || out != "up\n" && out != "down\n" {
+			t.Errorf("%q comes, %d %s", out, code, errs)
+		}
+	}
+	if strings.Contains(g.log.String(), "bridge that is no more") {
+		t.Error("something is left behind")
+	}
+}
+
 func TestReloadTellsWhatItDoesNot(t *testing.T) {
 	dir := t.TempDir()
 	cloud := startGateway(t, nil)
