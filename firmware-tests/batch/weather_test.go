@@ -39,7 +39,7 @@ func TestNothingIsLost(t *testing.T) {
 		}
 	}
 	players.Settle(time.Minute)
-	players.Judge()
+	players.Judge(2)
 }
 
 // A server that knows nothing of batches carries them to a gateway that does.

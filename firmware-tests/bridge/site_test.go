@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/codec"
 	"sluice/firmware-tests/rig"
 	"sluice/firmware-tests/wire"
 )
@@ -19,20 +20,21 @@ import (
 // An upstream is a server that all tests share. It is started when the first needs it.
 type upstream struct {
 	name    string
-	version byte // the latest that it speaks
-	qos     byte // the highest that it grants
+	version byte          // the latest that it speaks
+	qos     byte          // the highest that it grants
+	pace    time.Duration // between two messages of each of eight sensors that it keeps up with
 	start   func() (bridge, cloud string, err error)
 }
 
 var (
-	mosquitto = &upstream{"Mosquitto", wire.V5, 2, once(func(dir string) (bridge, cloud string, kill func(), err error) {
-		m, err := rig.StartMosquitto(dir)
+	mosquitto = &upstream{"Mosquitto", wire.V5, 2, 5 * time.Millisecond, once(func(dir string) (bridge, cloud string, kill func(), err error) {
+		m, err := rig.StartMosquitto(dir, "max_inflight_messages 0")
 		if err != nil {
 			return "", "", nil, err
 		}
 		return m.Addr, m.Addr, m.Kill, nil
 	})}
-	nats = &upstream{"nats-server", wire.V311, 2, once(func(dir string) (bridge, cloud string, kill func(), err error) {
+	nats = &upstream{"nats-server", wire.V311, 2, 20 * time.Millisecond, once(func(dir string) (bridge, cloud string, kill func(), err error) {
 		c, err := rig.StartCluster(dir)
 		if err != nil {
 			return "", "", nil, err
@@ -44,7 +46,7 @@ var (
 		}
 		return c.Nodes[0].MQTT, c.Nodes[1].MQTT, c.Kill, nil // what goes up on one node is on the others
 	})}
-	rabbit = &upstream{"RabbitMQ", wire.V311, 1, once(func(dir string) (bridge, cloud string, kill func(), err error) {
+	rabbit = &upstream{"RabbitMQ", wire.V311, 1, 10 * time.Millisecond, once(func(dir string) (bridge, cloud string, kill func(), err error) {
 		r, err := rig.StartRabbitMQ(dir)
 		if err != nil {
 			return "", "", nil, err
@@ -52,6 +54,9 @@ var (
 		return r.MQTT, r.MQTT, r.Kill, nil
 	})}
 )
+
+// codec is the latest version that it speaks, as devices have it.
+func (up *upstream) codec() codec.Version { return codec.Version(up.version) }
 
 var running struct {
 	sync.Mutex
@@ -161,7 +166,7 @@ func (up *upstream) newSite(t *testing.T, settings ...string) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
-	s := &site{t: t, up: up, line: line, cloud: cloud, names: strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())}
+	s := &site{t: t, up: up, line: line, cloud: cloud, names: nameOf(t)}
 	env := []string{"SLUICE_WS_ADDR=off", "SLUICE_BRIDGE_0_URL=mqtt://" + line.Addr, "SLUICE_BRIDGE_0_CLIENT_ID=" + s.names}
 	down := s.readyRule()
 	for _, setting := range settings {
@@ -186,6 +191,9 @@ func (up *upstream) newSite(t *testing.T, settings ...string) *site {
 	}
 	return s
 }
+
+// nameOf is a test's name as a level of a topic, and as a client identifier.
+func nameOf(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
 
 // device connects a client to the gateway, center one to the upstream.
 func (s *site) device(name string) *client { return join(s.t, s.Addr, wire.V5, name) }

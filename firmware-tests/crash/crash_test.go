@@ -75,7 +75,7 @@ func killOnce(gateway *rig.Gateway, leave func(), kill int, random *rand.Rand) e
 }
 
 func judge(t *testing.T, players *plant.Players) {
-	players.Judge()
+	players.Judge(2)
 	for _, c := range players.Consumers {
 		for qos := byte(1); qos <= 2; qos++ {
 			if c.Ledger.Count(qos).Acknowledged < *kills*sensors {

@@ -28,5 +28,5 @@ func TestQuietAfterLoad(t *testing.T) {
 			t.Errorf("with a line of %s: %v", delay, err)
 		}
 	}
-	players.Judge()
+	players.Judge(2)
 }

@@ -21,7 +21,7 @@ func TestDevicesOverABrokenLine(t *testing.T) {
 		line.Heal()
 	}
 	players.Settle(patience)
-	players.Judge()
+	players.Judge(2)
 	for qos := byte(1); qos <= 2; qos++ {
 		if n := consumer.Ledger.Count(qos).Acknowledged; n < 1000 {
 			t.Errorf("QoS %d: %d messages only", qos, n)

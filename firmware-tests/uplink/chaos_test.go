@@ -208,7 +208,7 @@ func playSchedule(t *testing.T, seed uint64) (consumers []*device.Consumer, stor
 		both.Wait()
 	}
 	players.Settle(chaosDrain)
-	players.Judge()
+	players.Judge(2)
 	return players.Consumers, story
 }
 

@@ -53,7 +53,7 @@ func TestHalfOpenIsNoticed(t *testing.T) {
 			}
 			syscall.Kill(upstream.PID(), syscall.SIGCONT)
 			players.Settle(patience)
-			players.Judge()
+			players.Judge(2)
 		})
 	}
 }
