@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -67,6 +68,9 @@ func (c *checker) devices(s *settings) {
 	}
 	if s.SNGroup.IsValid() && s.SNAddr == off {
 		c.add("SN_GROUP", "set, but SLUICE_SN_ADDR is off: devices would look for a gateway that is not there")
+	}
+	if len(s.SNDTLSOnly) > 0 && s.SNAddr == off && s.SNDTLSAddr == off {
+		c.add("SN_DTLS_ONLY", "set, but SLUICE_SN_ADDR and SLUICE_SN_DTLS_ADDR are off: no device can connect")
 	}
 	c.predefined(s)
 	c.dtls(s)
@@ -261,6 +265,9 @@ func (c *checker) listeners(s *settings) {
 		addr address
 	}
 	taken := make(map[place]string)
+	if len(s.Bridges) == 0 && !slices.ContainsFunc(s.listeners(), func(l listener) bool { return l.addr != off }) {
+		c.add("MQTT_ADDR", "off, as are all other ways in, and there is no bridge: nothing is left to do")
+	}
 	for _, l := range s.listeners() {
 		if l.addr == off || l.network == "unix" {
 			continue
@@ -376,6 +383,21 @@ func (c *checker) path(b *bridgeSettings) {
 	if len(b.Interface) > 15 || strings.ContainsAny(b.Interface, "/ ") {
 		c.add("INTERFACE", "%q is not the name of a network interface such as eth0", b.Interface)
 	}
+}
+
+// warnings are what may be wrong, or not yet be there.
+func (s *settings) warnings() (list faults) {
+	for i := range s.Bridges {
+		b := &s.Bridges[i]
+		if b.Interface == "" {
+			continue
+		}
+		if _, err := net.InterfaceByName(b.Interface); err != nil {
+			list.add(bridgeVariable(b.number, "INTERFACE"), "there is no network interface %s now (ip link shows them): until there is, the bridge does not connect", b.Interface)
+		}
+	}
+	list.locate(s.origins)
+	return list
 }
 
 // batches reads the dictionaries that others use.

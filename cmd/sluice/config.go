@@ -24,6 +24,9 @@ func (c *command) config(context.Context) error {
 	s, wrong := readSettings(c.environ)
 	switch {
 	case len(args) == 1 && args[0] == "check":
+		for _, w := range s.warnings() {
+			fmt.Fprintf(c.stderr, "perhaps: %v\n", w)
+		}
 		if wrong == nil {
 			fmt.Fprintln(c.stdout, "the settings are good")
 		}

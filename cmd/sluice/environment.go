@@ -100,7 +100,13 @@ func parse(environ map[string]string, prefix string, target any, wrong *faults) 
 		}
 		field, _ := reflect.TypeOf(target).Elem().FieldByName(parse.Name)
 		name := prefix + field.Tag.Get("env")
-		wrong.add(name, "%s", whatIsWrong(field.Type, environ[name], parse.Err))
+		all := []error{parse.Err}
+		if several, ok := parse.Err.(interface{ Unwrap() []error }); ok { // of a list
+			all = several.Unwrap()
+		}
+		for _, err := range all {
+			wrong.add(name, "%s", whatIsWrong(field.Type, environ[name], err))
+		}
 	}
 }
 

@@ -44,9 +44,10 @@ func newFleet(srv *gateway.Server, wires *transport.Transport, told *reports, lo
 // error none is.
 //
 // What waits in the gateway belongs to the name: a bridge that is changed goes on with it, or
-// one that is called otherwise and is the same client of the same server, and that of one that is no more stays, until a bridge is called so again or s has it
-// forgotten. Between two bridges of one name the gateway's session goes on, so nothing
-// that is published meanwhile is missed.
+// one that is called otherwise and is the same client of the same server, and that of one
+// that is no more stays, until a bridge is called so again or s has it forgotten. Between
+// two bridges of one name the gateway's session goes on, so nothing that is published
+// meanwhile is missed.
 func (f *fleet) set(ctx context.Context, s *settings) error {
 	wanted := make(map[string]*bridgeSettings)
 	var wrong []error

@@ -258,6 +258,13 @@ func TestFaults(t *testing.T) {
 				"SLUICE_WS_ADDR: gateway.local:1 is reached from other machines",
 			},
 		},
+		"nothing to do": {
+			map[string]string{"SLUICE_MQTT_ADDR": "off", "SLUICE_WS_ADDR": "off", "SLUICE_SN_DTLS_ONLY": "a/#"},
+			[]string{
+				"SLUICE_SN_DTLS_ONLY: set, but SLUICE_SN_ADDR and SLUICE_SN_DTLS_ADDR are off",
+				"SLUICE_MQTT_ADDR: off, as are all other ways in, and there is no bridge",
+			},
+		},
 		"one port twice": {
 			map[string]string{"SLUICE_WS_ADDR": ":1883"},
 			[]string{"SLUICE_WS_ADDR: :1883 is taken by SLUICE_MQTT_ADDR"},
@@ -265,11 +272,13 @@ func TestFaults(t *testing.T) {
 		"faults in the second of two bridges, with a gap between them": {
 			map[string]string{
 				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "a",
-				"SLUICE_BRIDGE_2_URL": "ftp://a", "SLUICE_BRIDGE_2_UP": "a 1,,b", "SLUICE_BRIDGE_2_DOWN": "a/# 3", "SLUICE_BRIDGE_2_KEEPALIVE": "soon",
+				"SLUICE_BRIDGE_2_URL": "ftp://a", "SLUICE_BRIDGE_2_UP": "a 1,,b/#/c,b,d 7", "SLUICE_BRIDGE_2_DOWN": "a/# 3", "SLUICE_BRIDGE_2_KEEPALIVE": "soon",
 			},
 			[]string{
 				`SLUICE_BRIDGE_2_DOWN: "a/# 3" asks for QoS 3: a quality of service is 0, 1 or 2`,
 				`SLUICE_BRIDGE_2_UP: a topic filter is missing`,
+				`SLUICE_BRIDGE_2_UP: "b/#/c" is not a topic filter`,
+				`SLUICE_BRIDGE_2_UP: "d 7" asks for QoS 7`,
 				`SLUICE_BRIDGE_2_KEEPALIVE: "soon" is neither auto, auto:20s nor a duration`,
 				"SLUICE_BRIDGE_2_URL: a URL begins with",
 			},
@@ -558,6 +567,10 @@ func TestConfigCheck(t *testing.T) {
 	environ := map[string]string{"SLUICE_DATA_DIR": t.TempDir()}
 	if code, out, _ := runCommand(t, environ, "", "config", "check"); code != exitOK || out == "" {
 		t.Errorf("good settings: exit code %d, output %q", code, out)
+	}
+	environ["SLUICE_BRIDGE_3_URL"], environ["SLUICE_BRIDGE_3_UP"], environ["SLUICE_BRIDGE_3_INTERFACE"] = "mqtt://a", "a", "nosuch0"
+	if code, out, errs := runCommand(t, environ, "", "config", "check"); code != exitOK || out == "" || !strings.Contains(errs, "SLUICE_BRIDGE_3_INTERFACE: there is no network interface nosuch0") {
+		t.Errorf("an interface that is not there yet: exit code %d, output %q, errors %q", code, out, errs)
 	}
 	environ["SLUICE_STORE_SINC"] = "always"
 	environ["SLUICE_MAX_INFLIGHT"] = "-1"

@@ -99,8 +99,7 @@ type prefixes []netip.Prefix
 
 func (p *prefixes) UnmarshalText(text []byte) error {
 	*p = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		part = strings.TrimSpace(part)
+	return each(text, func(part string) error {
 		prefix, err := netip.ParsePrefix(part)
 		if err != nil {
 			ip, err := netip.ParseAddr(part)
@@ -110,8 +109,17 @@ func (p *prefixes) UnmarshalText(text []byte) error {
 			prefix = netip.PrefixFrom(ip, ip.BitLen())
 		}
 		*p = append(*p, prefix)
+		return nil
+	})
+}
+
+// each calls add for what stands between commas, and returns all that is wrong with it.
+func each(text []byte, add func(part string) error) error {
+	var wrong []error
+	for part := range strings.SplitSeq(string(text), ",") {
+		wrong = append(wrong, add(strings.TrimSpace(part)))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 func (p prefixes) String() string {
@@ -146,14 +154,13 @@ type filters []string
 
 func (f *filters) UnmarshalText(text []byte) error {
 	*f = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		part = strings.TrimSpace(part)
+	return each(text, func(part string) error {
 		if err := codec.ValidFilter([]byte(part)); err != nil {
 			return fmt.Errorf("%q is not a topic filter: %s", part, err.Text)
 		}
 		*f = append(*f, part)
-	}
-	return nil
+		return nil
+	})
 }
 
 func (f filters) String() string { return strings.Join(f, ",") }
@@ -163,13 +170,13 @@ type files []string
 
 func (f *files) UnmarshalText(text []byte) error {
 	*f = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		if part = strings.TrimSpace(part); part == "" {
+	return each(text, func(part string) error {
+		if part == "" {
 			return errors.New("a file is missing, or there is a comma too many")
 		}
 		*f = append(*f, part)
-	}
-	return nil
+		return nil
+	})
 }
 
 func (f files) String() string { return strings.Join(f, ",") }
@@ -227,13 +234,13 @@ type serverURLs []serverURL
 
 func (s *serverURLs) UnmarshalText(text []byte) error {
 	*s = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		if part = strings.TrimSpace(part); part == "" {
+	return each(text, func(part string) error {
+		if part == "" {
 			return errors.New("a URL is missing, or there is a comma too many")
 		}
 		*s = append(*s, serverURL(part))
-	}
-	return nil
+		return nil
+	})
 }
 
 func (s serverURLs) String() string {
@@ -249,13 +256,13 @@ type words []string
 
 func (w *words) UnmarshalText(text []byte) error {
 	*w = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		if part = strings.TrimSpace(part); part == "" {
+	return each(text, func(part string) error {
+		if part == "" {
 			return errors.New("a name is missing, or there is a comma too many")
 		}
 		*w = append(*w, part)
-	}
-	return nil
+		return nil
+	})
 }
 
 func (w words) String() string { return strings.Join(w, ",") }
@@ -347,14 +354,13 @@ type rules []bridge.Rule
 
 func (r *rules) UnmarshalText(text []byte) error {
 	*r = nil
-	for part := range strings.SplitSeq(string(text), ",") {
-		rule, err := bridge.ParseRule(strings.TrimSpace(part))
-		if err != nil {
-			return err
+	return each(text, func(part string) error {
+		rule, err := bridge.ParseRule(part)
+		if err == nil {
+			*r = append(*r, rule)
 		}
-		*r = append(*r, rule)
-	}
-	return nil
+		return err
+	})
 }
 
 func (r rules) String() string {
