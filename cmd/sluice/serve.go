@@ -115,7 +115,7 @@ func (s *settings) sn() gateway.SN {
 		Anonymous:   s.SNAnonymous,
 		Forwarders:  s.SNForwarders,
 		Roaming:     s.SNRoaming,
-		DTLSOnly:    s.SNDTLSOnly,
+		DTLSOnly:    s.SNDTLSOnly.bytes(),
 		Retry:       s.SNRetry,
 		Retries:     s.SNRetries,
 		MaxDatagram: int(s.SNMaxDatagram),

@@ -165,6 +165,14 @@ func (f *filters) UnmarshalText(text []byte) error {
 
 func (f filters) String() string { return strings.Join(f, ",") }
 
+// bytes are the filters as topics are matched with them.
+func (f filters) bytes() (b [][]byte) {
+	for _, filter := range f {
+		b = append(b, []byte(filter))
+	}
+	return b
+}
+
 // files are paths.
 type files []string
 
