@@ -248,6 +248,9 @@ func (db *DB) commit(b *batch) bool {
 		db.unwritten = ops // for the attempt of Close, in this order
 		return false
 	}
+	if b.wrote > 0 {
+		db.counts.commits.Add(1)
+	}
 	db.mu.Lock()
 	for _, q := range b.queues {
 		q.durable = max(q.durable, q.upto)
@@ -306,6 +309,7 @@ func (db *DB) persist(try func() error) bool {
 // write is one attempt to make b durable. After a failure it may be repeated: all its commands may.
 func (db *DB) write(b *batch, ops []op) error {
 	if db.broken {
+		b.wrote += len(ops)
 		return db.renew(b.epoch, ops)
 	}
 	wrote, err := db.update(db.current, ops)
@@ -383,7 +387,9 @@ func (db *DB) flush() error {
 func (db *DB) fsync(f *os.File) error {
 	err := db.fault("fsync")
 	if err == nil {
+		begin := time.Now()
 		err = f.Sync()
+		db.counts.fsynced(time.Since(begin))
 	}
 	if err != nil {
 		return fmt.Errorf("fsync %s: %w", f.Name(), err)

@@ -102,6 +102,7 @@ func (db *DB) finishCopy(epoch uint64) error {
 	db.current, db.copying = to, nil
 	db.reading.Unlock()
 	db.unsynced = false
+	db.counts.compactions.Add(1)
 	old.close()
 	// Until the directory is on disk a power cut may bring the old file back: it has all that was acknowledged so far,
 	// but nothing more may be.

@@ -73,6 +73,8 @@ type DB struct {
 	done   chan struct{} // closed by the committer
 	closed sync.Once
 
+	counts counts
+
 	// Guarded by mu, which is never held across I/O or a callback.
 	mu       sync.Mutex
 	epoch    uint64
