@@ -141,6 +141,7 @@ type Status struct {
 	Since     time.Time     // of the last change of Connected; zero before the first connection
 	Version   codec.Version // of the last connection to the upstream
 	Server    string        // URL of the last that was connected; empty before
+	KeepAlive time.Duration // in force; 0 while not connected
 	Err       error         // why the last connection ended or failed; nil before that happens first, and after Pause
 	Counters
 }
@@ -414,7 +415,7 @@ func (b *Bridge) connected(up *upstream) {
 	b.current, b.rank, b.wentBack = up.server, up.rank, false
 	b.mu.Lock()
 	b.status.Connected, b.status.Since = true, time.Now()
-	b.status.Version, b.status.Server = up.wire.version, up.server.name
+	b.status.Version, b.status.Server, b.status.KeepAlive = up.wire.version, up.server.name, up.keepAlive
 	b.mu.Unlock()
 	b.cfg.Changed()
 	b.log.Info("bridge connected", "server", up.server.name, "version", up.wire.version, "session_present", up.sessionPresent, "keep_alive", up.keepAlive,
@@ -428,7 +429,7 @@ func (b *Bridge) ended(err error) (lasted time.Duration) {
 	defer b.mu.Unlock()
 	if b.status.Connected {
 		lasted = max(time.Since(b.status.Since), 1)
-		b.status.Connected, b.status.Since = false, time.Now()
+		b.status.Connected, b.status.Since, b.status.KeepAlive = false, time.Now(), 0
 	}
 	b.status.Err = err
 	if err == errPaused {

@@ -138,7 +138,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 func (l *link) checkRefused(id uint16, code codec.ReasonCode, reason []byte) {
 	if code >= 0x80 {
 		l.count(&l.counts.refused, "upstream refuses a message", "reason", code.String(), "text", string(reason))
-		l.cfg.Lost("refused", nil, id)
+		l.cfg.Lost(lostRefused, nil, id)
 	}
 }
 

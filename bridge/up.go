@@ -116,16 +116,26 @@ type loss struct {
 	count func(*counts) *atomic.Int64
 }
 
+// LossCauses are all that Config.Lost is called with.
+var LossCauses = []string{lostUnnamed, lostCircled, lostRefused, lostTooLarge}
+
+const (
+	lostUnnamed  = "unnamed"
+	lostCircled  = "circled"
+	lostRefused  = "refused"
+	lostTooLarge = "too_large"
+)
+
 var (
-	unnamed = &loss{"unnamed", "message not sent up: the name that the rules make is empty or too long", codec.TopicNameInvalid,
+	unnamed = &loss{lostUnnamed, "message not sent up: the name that the rules make is empty or too long", codec.TopicNameInvalid,
 		func(c *counts) *atomic.Int64 { return &c.unnamed }}
-	untakable = &loss{"unnamed", "message not sent up: its topic is longer, or has more levels, than upstream takes", codec.TopicNameInvalid,
+	untakable = &loss{lostUnnamed, "message not sent up: its topic is longer, or has more levels, than upstream takes", codec.TopicNameInvalid,
 		func(c *counts) *atomic.Int64 { return &c.unnamed }}
-	circled = &loss{"circled", "message not sent up: it has passed too many bridges, perhaps in a circle", codec.ImplementationSpecificError,
+	circled = &loss{lostCircled, "message not sent up: it has passed too many bridges, perhaps in a circle", codec.ImplementationSpecificError,
 		func(c *counts) *atomic.Int64 { return &c.circled }}
-	unanswered = &loss{"refused", "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", codec.ImplementationSpecificError,
+	unanswered = &loss{lostRefused, "message not sent up: its publisher waits for the upstream, which acknowledges nothing as it takes QoS 0 only", codec.ImplementationSpecificError,
 		func(c *counts) *atomic.Int64 { return &c.refused }}
-	tooLarge = &loss{"too_large", "message not sent up: larger than upstream takes", codec.ImplementationSpecificError,
+	tooLarge = &loss{lostTooLarge, "message not sent up: larger than upstream takes", codec.ImplementationSpecificError,
 		func(c *counts) *atomic.Int64 { return &c.tooLarge }}
 )
 

@@ -102,6 +102,12 @@ var reasonNames = map[ReasonCode]string{
 	WildcardSubscriptionsNotSupported:   "wildcard subscriptions not supported",
 }
 
+// Named says whether the code is one of MQTT 5.0.
+func (c ReasonCode) Named() bool {
+	_, ok := reasonNames[c]
+	return ok
+}
+
 // String gives the name of the code, or "reason 0xNN" if it has none.
 func (c ReasonCode) String() string {
 	if name, ok := reasonNames[c]; ok {

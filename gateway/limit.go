@@ -57,6 +57,9 @@ const (
 	lossDamaged  = "damaged"
 )
 
+// LossCauses are all of them.
+var LossCauses = []string{lossFull, lossOld, lossExpired, lossAway, lossSlow, lossTooLarge, lossDamaged}
+
 const (
 	maxLossTopics = 32
 	maxLossTopic  = 256 // bytes
@@ -289,18 +292,32 @@ func (s *Server) Losses(clientID string) (l Losses, ok bool) {
 	return l, true
 }
 
-// Waiting tells how many messages wait for a limited session, their bytes, and how long
-// the oldest has waited: since the program's start at most, and about.
-func (s *Server) Waiting(clientID string) (messages int, bytes int64, oldest time.Duration) {
+// A Backlog is what waits for a session.
+type Backlog struct {
+	Messages int
+	Bytes    int64         // of these
+	Oldest   time.Duration // how long the oldest has waited: since the program's start at most, and about
+	InFlight int           // messages at QoS 1 and 2 that were sent, and not acknowledged to the end
+}
+
+// Backlog tells what waits for a limited session.
+func (s *Server) Backlog(clientID string) (b Backlog) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tick()
 	to := s.sessions[clientID]
-	if to == nil || to.limit == nil || to.queue.Len() == 0 {
-		return 0, 0, 0
+	if to == nil || to.limit == nil {
+		return b
 	}
+	if to.conn != nil {
+		b.InFlight = int(to.conn.inflight)
+	}
+	if b.Messages = to.queue.Len(); b.Messages == 0 {
+		return b
+	}
+	b.Bytes = to.queue.Bytes()
 	if marks := to.limit.current(); len(marks) > 0 {
-		oldest = s.now - marks[0].at
+		b.Oldest = s.now - marks[0].at
 	}
-	return to.queue.Len(), to.queue.Bytes(), oldest
+	return b
 }

@@ -232,8 +232,8 @@ func TestOldestWaits(t *testing.T) {
 		pub := at.join("pub", codec.V5)
 		oldest := func(sentence string, messages int, least, most time.Duration) {
 			t.Helper()
-			if n, bytes, age := at.srv.Waiting("$bridge/up"); n != messages || (bytes > 0) != (n > 0) || age < least || age > most {
-				t.Errorf("%s: %d messages of %d bytes, the oldest for %v; want %d, %v to %v", sentence, n, bytes, age, messages, least, most)
+			if b := at.srv.Backlog("$bridge/up"); b.Messages != messages || (b.Bytes > 0) != (messages > 0) || b.Oldest < least || b.Oldest > most {
+				t.Errorf("%s: %+v; want %d, the oldest for %v to %v", sentence, b, messages, least, most)
 			}
 		}
 		time.Sleep(time.Hour)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"iter"
 	"log/slog"
 	"strings"
 	"time"
@@ -99,30 +100,50 @@ func (r *reporter) expire() {
 	s.reported = s.stats
 }
 
-// LogValue shows the reasons there were.
-func (d Dropped) LogValue() slog.Value {
-	var attrs []slog.Attr
-	for _, r := range []struct {
-		name  string
-		count uint64
-	}{
-		{"qos0_away", d.Away}, {"slow_reader", d.SlowReader}, {"queue_full", d.QueueFull}, {"rejected", d.Rejected},
-		{"expired", d.Expired}, {"too_old", d.TooOld}, {"too_large", d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
-		{"session_ended", d.SessionEnded}, {"damaged", d.Damaged}, {"unreadable", d.Unreadable},
-	} {
-		if r.count > 0 {
-			attrs = append(attrs, slog.Uint64(r.name, r.count))
+// All gives the name of each reason and the count.
+func (d Dropped) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for _, r := range []struct {
+			name  string
+			count uint64
+		}{
+			{lossAway, d.Away}, {lossSlow, d.SlowReader}, {lossFull, d.QueueFull}, {"rejected", d.Rejected},
+			{lossExpired, d.Expired}, {lossOld, d.TooOld}, {lossTooLarge, d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
+			{"session_ended", d.SessionEnded}, {lossDamaged, d.Damaged}, {"unreadable", d.Unreadable},
+		} {
+			if !yield(r.name, r.count) {
+				return
+			}
 		}
 	}
-	return slog.GroupValue(attrs...)
 }
 
-// LogValue shows the reasons there were, by their names.
-func (r *Reasons) LogValue() slog.Value {
+// All gives the name of each reason code that has one and tells of a failure, or that
+// something was counted by, and the count.
+func (r *Reasons) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for i, count := range r {
+			code := codec.ReasonCode(i)
+			if count == 0 && !(code >= codec.UnspecifiedError && code.Named()) {
+				continue
+			}
+			if !yield(strings.ReplaceAll(code.String(), " ", "_"), count) {
+				return
+			}
+		}
+	}
+}
+
+// LogValue shows the reasons there were.
+func (d Dropped) LogValue() slog.Value { return logged(d.All()) }
+
+// LogValue shows the reasons there were.
+func (r *Reasons) LogValue() slog.Value { return logged(r.All()) }
+
+func logged(all iter.Seq2[string, uint64]) slog.Value {
 	var attrs []slog.Attr
-	for code, count := range r {
+	for name, count := range all {
 		if count > 0 {
-			name := strings.ReplaceAll(codec.ReasonCode(code).String(), " ", "_")
 			attrs = append(attrs, slog.Uint64(name, count))
 		}
 	}

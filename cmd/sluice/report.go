@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -107,9 +110,8 @@ func (r *report) now() bridgeState {
 	if status.Err != nil {
 		s.Error = status.Err.Error()
 	}
-	var oldest time.Duration
-	s.Messages, s.Bytes, oldest = r.srv.Waiting(r.bridge.ClientID())
-	s.Oldest = int64(oldest / time.Second)
+	b := r.srv.Backlog(r.bridge.ClientID())
+	s.Messages, s.Bytes, s.Oldest = b.Messages, b.Bytes, int64(b.Oldest/time.Second)
 	return s
 }
 
@@ -147,6 +149,13 @@ func (all *reports) remove(r *report) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	delete(all.byName, r.bridge.Name())
+}
+
+// list is sorted by their bridges' names.
+func (all *reports) list() []*report {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.SortedFunc(maps.Values(all.byName), func(a, b *report) int { return cmp.Compare(a.bridge.Name(), b.bridge.Name()) })
 }
 
 // control is gateway.Config.Control: on bridge/NAME, pause, resume or drain.
