@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -32,26 +34,39 @@ type memoryOfQuiet struct {
 // maxMemory is how large the file may be, in bytes.
 const maxMemory = 1 << 20
 
+// readMemory reads a file, whose text is nil if it is not there.
+func readMemory(path string) (m memory, text []byte, err error) {
+	info, err := os.Stat(path)
+	if path == "" || errors.Is(err, fs.ErrNotExist) {
+		return m, nil, nil
+	}
+	if err == nil && info.Size() > maxMemory {
+		return m, nil, fmt.Errorf("%s: larger than %d bytes", path, maxMemory)
+	}
+	if text, err = os.ReadFile(path); err != nil {
+		return m, nil, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return memory{}, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, text, nil
+}
+
+// Continues reports whether a bridge that wrote this file had its session with one of the
+// servers of cfg, under the same client identifier: then that session goes on only with
+// what the gateway has for the bridge that wrote it.
+func Continues(file string, cfg Config) bool {
+	m, _, err := readMemory(file)
+	return err == nil && m.Last != "" && m.ClientID == cfg.ClientID &&
+		slices.ContainsFunc(cfg.urls(), func(u *url.URL) bool { return Shown(u) == m.Last })
+}
+
 // recall reads the file. One that is not there, or is damaged, is as good as none:
 // then nothing is known.
 func (b *Bridge) recall() error {
-	if b.cfg.File == "" {
-		return nil
-	}
-	info, err := os.Stat(b.cfg.File)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && info.Size() > maxMemory {
-		return fmt.Errorf("%s: larger than %d bytes", b.cfg.File, maxMemory)
-	}
-	text, err := os.ReadFile(b.cfg.File)
-	if err != nil {
+	m, text, err := readMemory(b.cfg.File)
+	if err != nil || text == nil {
 		return err
-	}
-	var m memory
-	if err := json.Unmarshal(text, &m); err != nil {
-		return fmt.Errorf("%s: %w", b.cfg.File, err)
 	}
 	b.remembered = text
 	b.lineage = lineage{m.Last, m.Shared, m.Behind}

@@ -7,5 +7,6 @@ out=$(realpath -m "$1")
 cd "$(dirname "$0")/.."
 version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
 mkdir -p "$(dirname "$out")"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+# HTTP/2 is for TLS, which HTTP has not here: 350 KB less.
+CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -buildvcs=false \
 	-ldflags "-s -w -buildid= -X main.release=$version" -o "$out" ./cmd/sluice

@@ -18,7 +18,7 @@ type SN struct {
 	Anonymous   bool              // takes messages at QoS -1 from who has not connected, if Access lets everybody publish them
 	Forwarders  []netip.Prefix    // who may encapsulate messages of others; none: nobody
 	Roaming     bool              // over plain UDP, a sleeping device may wake at another address than it fell asleep at
-	DTLSOnly    []string          // topic filters; what they match neither comes from nor goes to plain UDP
+	DTLSOnly    [][]byte          // topic filters; what they match neither comes from nor goes to plain UDP
 	Retry       time.Duration     // 10 s; T_RETRY, after which a message without an answer is sent again
 	Retries     int               // 4; N_RETRY, how often before the device is taken for lost
 	MaxDatagram int               // 1,200 bytes; longer messages are not sent to devices
@@ -239,7 +239,7 @@ func (s *Server) commonTopic(kind sn.TopicIDType, n uint16) ([]byte, sn.ReturnCo
 // needsDTLS says whether a topic is not for plain UDP.
 func (s *Server) needsDTLS(name []byte) bool {
 	for _, filter := range s.cfg.SN.DTLSOnly {
-		if codec.Match([]byte(filter), name) {
+		if codec.Match(filter, name) {
 			return true
 		}
 	}

@@ -201,7 +201,7 @@ func TestForwarder(t *testing.T) {
 }
 
 func TestTopicsForDTLSOnly(t *testing.T) {
-	inBubble(t, Config{SN: SN{DTLSOnly: []string{"alarm/#"}}}, func(at *site) {
+	inBubble(t, Config{SN: SN{DTLSOnly: [][]byte{[]byte("alarm/#")}}}, func(at *site) {
 		sub := at.join("sub", codec.V5)
 		sub.subscribe(0, "alarm/#")
 		f := at.field()
@@ -560,7 +560,7 @@ func TestRegisterOfPredefinedTopicRefused(t *testing.T) {
 
 // The Will that a device left over DTLS is not for whoever comes with its name over UDP.
 func TestKeptWillForDTLSOnly(t *testing.T) {
-	inBubble(t, Config{SN: SN{DTLSOnly: []string{"alarm/#"}}}, func(at *site) {
+	inBubble(t, Config{SN: SN{DTLSOnly: [][]byte{[]byte("alarm/#")}}}, func(at *site) {
 		sub := at.join("sub", codec.V5)
 		sub.subscribe(0, "alarm/#")
 		m := at.secureField(transport.Identity{User: "u", Name: "key"}).mote("m")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -139,6 +140,25 @@ func TestProvisionedSessionHasExactlyItsSubscriptions(t *testing.T) {
 		at.restart()
 		if n := at.srv.sessions["$bridge/up"].queue.Len(); n != 2 {
 			t.Errorf("%d messages wait for the bridge, want 2", n)
+		}
+	})
+}
+
+func TestProvisionedSessionIsRenamed(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.srv.Provision("$bridge/up", []codec.Subscription{{Filter: []byte("a"), QoS: 1}})
+		up := at.bridge("$bridge/up")
+		up.next() // PINGRESP
+		at.srv.Rename("$bridge/up", "$bridge/cloud")
+		at.srv.Rename("$bridge/up", "$bridge/other")
+		at.srv.Provision("$bridge/taken", nil)
+		at.srv.Rename("$bridge/cloud", "$bridge/taken")
+		up.want("whose session it was goes", &codec.Disconnect{Code: codec.AdministrativeAction, ReasonString: []byte("the session is another client's")})
+		at.join("pub", codec.V5).send(message("a", "1", 1, 1))
+		at.settle()
+		at.restart()
+		if got := at.srv.Provisioned(); !maps.Equal(got, map[string]int{"$bridge/cloud": 1, "$bridge/taken": 0}) {
+			t.Errorf("there are %v", got)
 		}
 	})
 }

@@ -21,7 +21,7 @@ const never = 0xFFFFFFFF
 type session struct {
 	// Set once.
 	srv *Server
-	id  string // the client identifier
+	id  string // the client identifier; but see Rename
 	key uint64 // its number in the store
 
 	conn        *conn // nil: away

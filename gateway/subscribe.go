@@ -330,6 +330,25 @@ func (s *Server) Provisioned() (waiting map[string]int) {
 	return waiting
 }
 
+// Rename has such a session, with all that waits for it, be that of another client, if
+// that has none. Its own client has to go.
+func (s *Server) Rename(clientID, other string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	to := s.sessions[clientID]
+	if to == nil || s.sessions[other] != nil {
+		return
+	}
+	if to.conn != nil {
+		to.conn.close(codec.AdministrativeAction, "the session is another client's")
+	}
+	delete(s.sessions, clientID)
+	to.id = other
+	s.sessions[other] = to
+	to.save()
+}
+
 // Forget ends such a session, with what waits for it.
 func (s *Server) Forget(clientID string) {
 	s.mu.Lock()

@@ -272,7 +272,7 @@ func (c *checker) listeners(s *settings) {
 		if l.addr == off || l.network == "unix" {
 			continue
 		}
-		if l.addr.host() != "" && !l.addr.loopback() && !s.open() {
+		if l.forClients() && l.addr.host() != "" && !l.addr.loopback() && !s.open() {
 			c.add(l.variable, "%s is reached from other machines, but there are no accounts: set SLUICE_USERS_FILE (sluice help passwd), "+
 				"or SLUICE_AUTH_ANONYMOUS=true to let everybody in", l.addr)
 		}

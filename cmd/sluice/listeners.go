@@ -18,7 +18,7 @@ import (
 // listener is one way in, as the settings ask for it.
 type listener struct {
 	variable string // name of the setting, without SLUICE_
-	network  string // as transport.Listen has it, or udp
+	network  string // as transport.Listen has it, or udp, dtls, http
 	title    string
 	addr     address // or a path, or off
 }
@@ -32,8 +32,12 @@ func (s *settings) listeners() []listener {
 		{"UNIX_PATH", "unix", "MQTT over a Unix socket", address(s.UnixPath)},
 		{"SN_ADDR", "udp", "MQTT-SN over UDP", s.SNAddr},
 		{"SN_DTLS_ADDR", "dtls", "MQTT-SN over DTLS", s.SNDTLSAddr},
+		{"HTTP_ADDR", "http", "HTTP", s.HTTPAddr},
 	}
 }
+
+// forClients says whether clients come in this way, who may be let in by an account only.
+func (l *listener) forClients() bool { return l.network != "http" }
 
 // listen opens the listeners and prints the addresses they have got, one line
 // each. Without accounts, an address that names no host is this machine's only.
@@ -45,7 +49,7 @@ func listen(g *running, t *transport.Transport, stdout io.Writer) error {
 			continue
 		}
 		addr := string(l.addr)
-		if l.network != "unix" && l.addr.host() == "" && !s.open() {
+		if l.network != "unix" && l.forClients() && l.addr.host() == "" && !s.open() {
 			addr = net.JoinHostPort("127.0.0.1", l.addr.port())
 			narrowed = true
 		}
@@ -75,6 +79,8 @@ func (l *listener) open(addr string, g *running, t *transport.Transport) (net.Ad
 			return nil, err
 		}
 		return t.ListenDTLS(addr, conf, g.srv)
+	case "http":
+		return g.admin.Listen(addr)
 	case "udp":
 		return openUDP(addr, g.settings.SNGroup.Addr, t, g.srv)
 	case "tls", "wss":

@@ -93,7 +93,7 @@ func startGateway(t *testing.T, environ map[string]string) *gatewayProcess {
 	t.Cleanup(g.stop)
 	want := 2
 	for name := range all {
-		if strings.HasPrefix(name, "SLUICE_UNIX") || strings.HasSuffix(name, "S_ADDR") && name != "SLUICE_WS_ADDR" {
+		if strings.HasPrefix(name, "SLUICE_UNIX") || name == "SLUICE_HTTP_ADDR" || strings.HasSuffix(name, "S_ADDR") && name != "SLUICE_WS_ADDR" {
 			want++
 		}
 	}

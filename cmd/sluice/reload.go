@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"sluice/gateway"
+	"sluice/gateway/admin"
+	"sluice/store"
 )
 
 // running is the gateway at work.
@@ -17,10 +19,13 @@ type running struct {
 	// Set once.
 	environ map[string]string // of the process
 	srv     *gateway.Server
+	db      *store.DB
+	admin   *admin.Server
 	bridges *fleet
 	log     *slog.Logger
 	level   *slog.LevelVar
 	tls     *atomic.Pointer[tls.Config] // of the listeners, with the certificate in force
+	ending  atomic.Bool                 // the gateway shuts down
 
 	// In force. Owned by serve.
 	settings *settings
@@ -38,6 +43,15 @@ func (g *running) serve(ctx context.Context, hangUp <-chan os.Signal) {
 			notify(g.environ, "READY=1")
 		}
 	}
+}
+
+// health is why the gateway does not do its work, nil if it does. Until it is ready it listens
+// nowhere.
+func (g *running) health() error {
+	if g.ending.Load() {
+		return errors.New("shutting down")
+	}
+	return g.db.Err()
 }
 
 // reload reads the settings again, and puts in force what may change while the gateway

@@ -16,6 +16,7 @@ import (
 	"sluice/bridge"
 	"sluice/codec"
 	"sluice/gateway"
+	"sluice/gateway/admin"
 	"sluice/gateway/transport"
 	"sluice/store"
 )
@@ -56,7 +57,8 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 		return err
 	}
 	wires := transport.New(s.transport(log), srv)
-	g := &running{settings: s, environ: environ, srv: srv, log: log, level: level, tls: new(atomic.Pointer[tls.Config])}
+	g := &running{settings: s, environ: environ, srv: srv, db: db, log: log, level: level, tls: new(atomic.Pointer[tls.Config])}
+	g.admin = admin.New(admin.Config{Ready: g.health, Metrics: g.measure, Log: log})
 	g.bridges = newFleet(srv, wires, &told, log)
 	g.tls.Store(s.tls)
 	err = g.bridges.set(ctx, s)
@@ -67,6 +69,7 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 		notify(environ, "READY=1")
 		log.Info("ready", "version", version(), "data", s.DataDir, "sync", s.StoreSync)
 		g.serve(ctx, hangUp)
+		g.ending.Store(true)
 		notify(environ, "STOPPING=1")
 		log.Info("shutting down", "timeout", s.ShutdownTimeout)
 	}
@@ -79,6 +82,7 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 	if cerr := wires.Close(end); cerr != nil {
 		log.Warn("clients were cut off", "err", cerr)
 	}
+	g.admin.Close(end)
 	return err
 }
 

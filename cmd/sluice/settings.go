@@ -39,6 +39,8 @@ type settings struct {
 	WSSAddr   address `env:"WSS_ADDR" default:"off, or :8084 with SLUICE_TLS_CERT" about:"MQTT over secure WebSocket, path /mqtt: like SLUICE_MQTT_ADDR"`
 	UnixPath  string  `env:"UNIX_PATH" envDefault:"off" about:"MQTT over a Unix socket: its path, or off"`
 
+	HTTPAddr address `env:"HTTP_ADDR" envDefault:"off" about:"HTTP for who looks after the gateway: /metrics for Prometheus, /healthz: host:port, such as 127.0.0.1:8080, or off. Whoever reaches it is answered: it tells counts and the bridges' names, no secrets"`
+
 	ProxyFrom      prefixes `env:"PROXY_FROM" about:"Load balancers in front that speak the PROXY protocol: addresses or prefixes, such as 10.0.0.0/8,::1"`
 	MaxConnections int      `env:"MAX_CONNECTIONS" envDefault:"0" about:"Connections at a time, 0 for as many as the system allows files"`
 

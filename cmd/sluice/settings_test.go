@@ -251,6 +251,14 @@ func TestFaults(t *testing.T) {
 			map[string]string{"SLUICE_DATA_DIR": file + "/data"},
 			[]string{"SLUICE_DATA_DIR: "},
 		},
+		"http": {
+			map[string]string{"SLUICE_HTTP_ADDR": "8080"},
+			[]string{`SLUICE_HTTP_ADDR: "8080" lacks a colon: write :8080`},
+		},
+		"http where MQTT is": {
+			map[string]string{"SLUICE_HTTP_ADDR": "127.0.0.1:1883", "SLUICE_MQTT_ADDR": "127.0.0.1:1883"},
+			[]string{"SLUICE_HTTP_ADDR: 127.0.0.1:1883 is taken by SLUICE_MQTT_ADDR"},
+		},
 		"open to all without accounts": {
 			map[string]string{"SLUICE_MQTT_ADDR": "0.0.0.0:1883", "SLUICE_WS_ADDR": "gateway.local:1"},
 			[]string{
