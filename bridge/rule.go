@@ -258,28 +258,6 @@ func (r Rule) output(prefix string) []byte {
 	return out
 }
 
-// covers reports whether filter f matches every topic that g does.
-func covers(f, g []byte) bool {
-	if g[0] == '$' && (f[0] == '+' || f[0] == '#') { // [MQTT-4.7.2-1]
-		return false
-	}
-	for {
-		a, restF, moreF := bytes.Cut(f, slash)
-		b, restG, moreG := bytes.Cut(g, slash)
-		switch {
-		case string(a) == "#":
-			return true
-		case string(b) == "#", string(a) != "+" && !bytes.Equal(a, b):
-			return false
-		case !moreG:
-			return !moreF || string(restF) == "#"
-		case !moreF:
-			return false
-		}
-		f, g = restF, restG
-	}
-}
-
 // overlap reports whether there may be a topic that both filters match. A level that
 // ends in a wildcard, as a prefix without a slash makes them, counts as the wildcard.
 func overlap(f, g []byte) bool {

@@ -61,7 +61,7 @@ func (cfg *Config) topicFaults(way string) (texts []string) {
 		}
 		for _, before := range rules[:i] {
 			asks := way == "down" && before.To == r.To && before.Retain == r.Retain // for a subscription, with its QoS or group
-			if before.check() == nil && covers(before.filter(), r.filter()) && !asks {
+			if before.check() == nil && codec.Covers(string(before.filter()), string(r.filter()), nil) && !asks {
 				fault("%s never gets its turn, since %s before it matches all that it does: write it in front", r.Filter, before.Filter)
 				break
 			}

@@ -1,6 +1,9 @@
 package codec
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // ValidTopic says what is wrong with a topic name, nil if nothing: it has 1 to
 // 65535 bytes of UTF-8 without U+0000 and no wildcard. The result is an *Error
@@ -103,4 +106,35 @@ func Match(filter, topic []byte) bool {
 		}
 	}
 	return t == len(topic)
+}
+
+// Covers says whether a filter matches every topic that another one does, by section 4.7.
+// Both are valid and inner ones of shared subscriptions; a topic name is a filter that
+// matches itself. Levels of the first without a wildcard are compared with those of the
+// other by same; nil: as they are.
+func Covers(filter, other string, same func(level, of string) bool) bool {
+	if other[0] == '$' && (filter[0] == '+' || filter[0] == '#') {
+		return false // [MQTT-4.7.2-1]
+	}
+	if same == nil {
+		same = func(level, of string) bool { return level == of }
+	}
+	for {
+		var a, b string
+		var more, moreOther bool
+		a, filter, more = strings.Cut(filter, "/")
+		b, other, moreOther = strings.Cut(other, "/")
+		switch {
+		case a == "#":
+			return true
+		case b == "#":
+			return false
+		case a != "+" && !same(a, b):
+			return false
+		case !moreOther:
+			return !more || filter == "#" // "a/#" takes in "a"
+		case !more:
+			return false
+		}
+	}
 }

@@ -238,3 +238,43 @@ func FuzzTopic(f *testing.F) {
 		}
 	})
 }
+
+func TestCovers(t *testing.T) {
+	for _, c := range []struct {
+		filter, other string
+		want          bool
+	}{
+		{"a", "a", true},
+		{"a", "b", false},
+		{"#", "a/b", true},
+		{"#", "$SYS/a", false},
+		{"+/a", "$SYS/a", false},
+		{"$SYS/#", "$SYS/+/a", true},
+		{"a/#", "a", true},
+		{"a", "a/#", false},
+		{"a/+", "a/#", false},
+		{"a/#", "a/+/b", true},
+		{"a/+/b", "a/#", false},
+		{"+/b", "a/+", false},
+		{"+/b", "a/c", false},
+		{"a/+", "a/b/c", false},
+		{"a/b/c", "a/+", false},
+		{"a/b/#", "a/+", false},
+		{"a/b/c/#", "a/+", false},
+		{"a/", "a/+", false},
+		{"a/+", "a/", true},
+		{"+", "a/#", false},
+		{"%u/#", "me/a", true},
+		{"%u/#", "you/a", false},
+		{"+/%u", "a/me", true},
+		{"%u", "+", false},
+		{"%u", "%u", false},
+	} {
+		if got := Covers(c.filter, c.other, func(level, of string) bool { return level == of && level != "%u" || level == "%u" && of == "me" }); got != c.want {
+			t.Errorf("%s covers %s: %v", c.filter, c.other, got)
+		}
+	}
+	if !Covers("a/b", "a/b", nil) || Covers("a/b", "a/c", nil) {
+		t.Error("levels are not compared as they are")
+	}
+}

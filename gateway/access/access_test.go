@@ -190,6 +190,9 @@ func TestNamesAreNotWildcards(t *testing.T) {
 	if !l.can("read", "", "%u", "devices/%u/x") {
 		t.Error("an identifier with a percent sign is taken for more than it is")
 	}
+	if l.can("read", "", "pump", "devices/%c/x") {
+		t.Error("a topic as it is written in the users file is anybody's")
+	}
 }
 
 func TestWithoutGrantsAllButServersTopics(t *testing.T) {

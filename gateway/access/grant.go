@@ -1,6 +1,10 @@
 package access
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/codec"
+)
 
 // verbs is what a grant allows on its topics.
 type verbs byte
@@ -20,29 +24,9 @@ type grant struct {
 // filter too, with user and clientID in the places of %u and %c. A topic name
 // is a filter that matches itself.
 func (g grant) covers(filter, user, clientID string) bool {
-	// Wildcards at the first level do not reach topics that begin with $. [MQTT-4.7.2-1]
-	if strings.HasPrefix(filter, "$") && (g.filter[0] == '+' || g.filter[0] == '#') {
-		return false
-	}
-	mine, theirs := g.filter, filter
-	for {
-		var m, t string
-		var mineGoOn, theirsGoOn bool
-		m, mine, mineGoOn = strings.Cut(mine, "/")
-		t, theirs, theirsGoOn = strings.Cut(theirs, "/")
-		switch {
-		case m == "#":
-			return true
-		case t == "#":
-			return false
-		case m != "+" && !levelIs(m, t, user, clientID):
-			return false
-		case !theirsGoOn:
-			return !mineGoOn || mine == "#" // "sport/#" also matches "sport"
-		case !mineGoOn:
-			return false
-		}
-	}
+	return codec.Covers(g.filter, filter, func(pattern, level string) bool {
+		return levelIs(pattern, level, user, clientID)
+	})
 }
 
 // levelIs reports whether level is pattern with user and clientID in the places
