@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"sluice/cmd/sluice/snclient"
@@ -54,7 +53,10 @@ func (c *command) snSub(ctx context.Context) error {
 	for {
 		err = s.once(ctx, &to, config)
 		if !*lasts || s.sleep == 0 || err != snclient.ErrSilent {
-			return s.ending(ctx, to.late(err))
+			if err = to.late(err); err == errEnough {
+				return nil
+			}
+			return ended(ctx, err, s.printed, s.count)
 		}
 		// A gateway that started again knows the session, but not its DTLS.
 	}
@@ -120,21 +122,6 @@ func (s *snSubscriber) rest(ctx context.Context, c *snclient.Client) error {
 	defer alarm.Stop()
 	_, _, err := snclient.Await(ctx, c, alarm.C)
 	return err
-}
-
-// ending is what a run that ended with err comes to.
-func (s *snSubscriber) ending(ctx context.Context, err error) error {
-	switch {
-	case err == errEnough:
-		return nil
-	case err == nil || ctx.Err() == nil:
-		return err
-	case s.count == 0:
-		return nil
-	case context.Cause(ctx) == errTimeIsUp:
-		return &failure{exitTimeout, fmt.Errorf("%d of %d messages came within the time", s.printed, s.count)}
-	}
-	return errInterrupted
 }
 
 // take prints a message, before it is acknowledged.

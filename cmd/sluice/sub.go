@@ -98,14 +98,19 @@ func (s *subscriber) run(ctx context.Context, to *target) error {
 	if err := s.subscribe(); err != nil {
 		return err
 	}
-	err = s.receive()
+	return ended(ctx, s.receive(), s.printed, s.count)
+}
+
+// ended is what a run comes to that ended with err and was to print count messages, 0 for
+// no end.
+func ended(ctx context.Context, err error, printed, count uint64) error {
 	switch {
 	case err == nil || ctx.Err() == nil:
 		return err
-	case s.count == 0:
+	case count == 0:
 		return nil
 	case context.Cause(ctx) == errTimeIsUp:
-		return &failure{exitTimeout, fmt.Errorf("%d of %d messages came within the time", s.printed, s.count)}
+		return &failure{exitTimeout, fmt.Errorf("%d of %d messages came within the time", printed, count)}
 	}
 	return errInterrupted
 }
