@@ -410,14 +410,63 @@ func TestAdvertise(t *testing.T) {
 	})
 }
 
-// A device that has all numbers it may have is not asked for one more, and so can not
+// For a topic more than a device may have ids of, the one that was used longest ago is
+// forgotten, and nobody's id is another's, also after a restart.
+func TestTopicIDIsForgotten(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(1, "#")
+		m := at.field().join("m", lasting)
+		for i := range topic.MaxIDs {
+			m.register(fmt.Sprint("t/", i))
+		}
+		m.send(&sn.Publish{TopicID: 1, Data: []byte("x")})
+		sub.want("it is in use", message("t/0", "x", 0, 0))
+		more := m.register("one/more")
+		if more != topic.MaxIDs+1 {
+			t.Errorf("one more is %d", more)
+		}
+		m.send(&sn.Publish{QoS: 1, TopicID: 2, MessageID: 7, Data: []byte("x")})
+		m.want("it has to ask anew", &sn.Puback{TopicID: 2, MessageID: 7, Code: sn.InvalidTopicID})
+		again := m.register("t/1")
+		m.send(&sn.Publish{QoS: 1, TopicID: again, MessageID: 8, Data: []byte("x")})
+		m.want("and goes on", &sn.Puback{TopicID: again, MessageID: 8})
+		sub.want("under its name", message("t/1", "x", 1, 2))
+		at.restart()
+		if ids := &at.srv.sessions["m"].device.ids; ids.Known(2) || ids.Known(3) || !ids.Known(again) {
+			t.Error("it is otherwise after a restart")
+		}
+	})
+}
+
+// What is to come to a device does not fail for want of topic ids.
+func TestTopicIDsForAllThatComes(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		m := at.field().join("m", lasting)
+		m.subscribe(1, "t/#")
+		for i := range topic.MaxIDs + 3 {
+			name := fmt.Sprint("t/", i)
+			pub.send(message(name, "x", 1, 1))
+			n := m.wantRegister(name)
+			got := *m.next().(*sn.Publish)
+			if got.TopicID != n {
+				t.Fatalf("%s comes as %d, which is %d", name, got.TopicID, n)
+			}
+			m.send(&sn.Puback{TopicID: n, MessageID: got.MessageID})
+		}
+		if n := at.srv.Stats().Dropped.Refused; n != 0 {
+			t.Errorf("%d dropped", n)
+		}
+	})
+}
+
+// A device that has had all numbers there are is not asked for one more, and so can not
 // answer for one that is none.
 func TestAllTopicIDsTaken(t *testing.T) {
 	inBubble(t, Config{}, func(at *site) {
 		m := at.field().join("m", func(c *sn.Connect) { c.Duration = 3600 })
-		for i := range topic.MaxIDs {
-			m.register(fmt.Sprint("t/", i))
-		}
+		at.srv.sessions["m"].device.ids.Set(0xFFFE, "the/last")
 		m.send(&sn.Register{MessageID: 1, Topic: []byte("one/more")})
 		m.want("there is no room", &sn.Regack{MessageID: 1, Code: sn.Congestion})
 		m.send(&sn.Subscribe{MessageID: 2, TopicIDType: sn.ShortTopic, TopicID: 'a'<<8 | '1'})

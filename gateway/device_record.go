@@ -73,6 +73,15 @@ func (d *device) number(name []byte, must bool) uint16 {
 	if ok || !must && to.durable() && !to.srv.storeHasRoom(int64(len(name))+topicIDSize) {
 		return n
 	}
+	for d.ids().Full(name) { // the device asks anew for what it still uses
+		gone := d.ids().Evict(d.request.topicID)
+		if gone == 0 {
+			break
+		}
+		if to.durable() {
+			to.srv.db.Delete(to.topicIDKey(gone), store.Soon)
+		}
+	}
 	n, isNew := d.ids().Give(name)
 	if isNew {
 		d.saveID(n, name)
@@ -103,7 +112,7 @@ func (to *session) forgetDevice() {
 	}
 	db := to.srv.db
 	db.Delete(to.diskKey('n'), store.Soon)
-	for n := uint16(1); int(n) <= to.device.ids.Len(); n++ {
+	for n := range to.device.ids.All() {
 		db.Delete(to.topicIDKey(n), store.Soon)
 	}
 }

@@ -308,9 +308,7 @@ func (d *device) received(id uint16) {
 
 // unknown notes that the device does not know a number.
 func (d *device) unknown(n uint16) {
-	if _, ok := d.ids().Name(n); ok {
-		d.ids().SetKnown(n, false)
-	}
+	d.ids().SetKnown(n, false)
 }
 
 // refused ends a message at QoS 1 or 2 that the device does not take.

@@ -2,33 +2,43 @@ package topic
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
 	"sluice/codec"
 )
 
-// The bounds of IDs. A device that registers more gets no number.
+// The bounds of IDs. For a name more one has to go, see Evict.
 const (
 	MaxIDs     = 1024
 	maxIDBytes = 64 << 10 // of names
 )
 
+// lastID is the last number that may be given.
+const lastID = 0xFFFE
+
 // IDs are the topic ids of one MQTT-SN device: numbers from 1 that stand for topic names,
-// on both ways. The zero value is empty. It is not safe for concurrent use.
+// on both ways. A number is never another name's: the device may believe that it has the
+// name that was evicted. The zero value is empty. It is not safe for concurrent use.
 type IDs struct {
-	list  []id // by number, from 1
+	list  []id // by number
 	index map[string]uint16
-	size  int // bytes of names
+	size  int    // bytes of names
+	uses  uint64 // of any, so far
 }
 
 // id is a number and what the device knows of it.
 type id struct {
-	name    string // "": a gap
-	known   bool   // the device knows the number
-	refused bool   // the device does not want the name
+	name    string
+	used    uint64 // of IDs.uses, when it was last
+	number  uint16
+	known   bool // the device knows the number
+	refused bool // the device does not want the name
 }
 
 // indexedIDs is from how many on names are looked up by a map: most devices have few.
@@ -37,12 +47,15 @@ const indexedIDs = 16
 // Find returns the number of a name.
 func (t *IDs) Find(name []byte) (n uint16, ok bool) {
 	if t.index != nil {
-		n, ok = t.index[string(name)]
-		return n, ok
+		n = t.index[string(name)]
+		one := t.at(n)
+		t.use(one)
+		return n, one != nil
 	}
 	for i := range t.list {
-		if t.list[i].name == string(name) && len(name) > 0 {
-			return uint16(i + 1), true
+		if t.list[i].name == string(name) {
+			t.use(&t.list[i])
+			return t.list[i].number, true
 		}
 	}
 	return 0, false
@@ -50,36 +63,87 @@ func (t *IDs) Find(name []byte) (n uint16, ok bool) {
 
 // Name returns the name of a number; false if there is none.
 func (t *IDs) Name(n uint16) (name string, ok bool) {
-	if n == 0 || int(n) > len(t.list) || t.list[n-1].name == "" {
+	one := t.at(n)
+	if one == nil {
 		return "", false
 	}
-	return t.list[n-1].name, true
+	t.use(one)
+	return one.name, true
+}
+
+func (t *IDs) use(one *id) {
+	if one != nil {
+		t.uses++
+		one.used = t.uses
+	}
+}
+
+// at finds a number, nil if it has no name.
+func (t *IDs) at(n uint16) *id {
+	if i, ok := t.search(n); ok {
+		return &t.list[i]
+	}
+	return nil
+}
+
+func (t *IDs) search(n uint16) (i int, ok bool) {
+	if i = int(n) - 1; i >= 0 && i < len(t.list) && t.list[i].number == n { // without gaps
+		return i, true
+	}
+	return slices.BinarySearchFunc(t.list, n, func(one id, n uint16) int { return cmp.Compare(one.number, n) })
 }
 
 // Give returns the number of a name, a new one if it has none: 0 if there is no room for
-// that.
+// that, or no number.
 func (t *IDs) Give(name []byte) (n uint16, isNew bool) {
 	if n, ok := t.Find(name); ok {
 		return n, false
 	}
-	if len(t.list) >= MaxIDs || t.size+len(name) > maxIDBytes {
+	if len(t.list) > 0 {
+		n = t.list[len(t.list)-1].number
+	}
+	if n == lastID || !t.Set(n+1, string(name)) {
 		return 0, false
 	}
-	n = uint16(len(t.list) + 1)
-	t.Set(n, string(name))
-	return n, true
+	return n + 1, true
 }
 
-// Set makes n, 1 to MaxIDs, the number of a name, as it was before a restart.
-// It is false if that breaks a bound or a rule.
+// Full says whether there is a number for one name more, but no room. With 65,534 numbers
+// given, one that has gone makes none.
+func (t *IDs) Full(name []byte) bool {
+	return len(t.list) > 0 && t.list[len(t.list)-1].number < lastID && !t.room(len(name))
+}
+
+func (t *IDs) room(size int) bool { return len(t.list) < MaxIDs && t.size+size <= maxIDBytes }
+
+// Evict takes its number from the name that was used longest ago, but for keep, and
+// returns it: 0 if there is no other.
+func (t *IDs) Evict(keep uint16) (n uint16) {
+	oldest := -1
+	for i := range t.list {
+		if one := &t.list[i]; one.number != keep && (oldest < 0 || one.used < t.list[oldest].used) {
+			oldest = i
+		}
+	}
+	if oldest < 0 {
+		return 0
+	}
+	one := t.list[oldest]
+	delete(t.index, one.name)
+	t.size -= len(one.name)
+	t.list = slices.Delete(t.list, oldest, oldest+1)
+	return one.number
+}
+
+// Set makes n, 1 to 65534, the number of a name, as it was before a restart. It is false
+// if that breaks a bound or a rule.
 func (t *IDs) Set(n uint16, name string) bool {
-	if n == 0 || n > MaxIDs || name == "" || t.size+len(name) > maxIDBytes {
+	i, taken := t.search(n)
+	if n == 0 || n > lastID || name == "" || taken || !t.room(len(name)) {
 		return false
 	}
-	for len(t.list) < int(n) {
-		t.list = append(t.list, id{})
-	}
-	t.list[n-1] = id{name: name}
+	t.list = slices.Insert(t.list, i, id{name: name, number: n})
+	t.use(&t.list[i])
 	t.size += len(name)
 	switch {
 	case t.index != nil:
@@ -87,28 +151,48 @@ func (t *IDs) Set(n uint16, name string) bool {
 	case len(t.list) >= indexedIDs:
 		t.index = make(map[string]uint16)
 		for i := range t.list {
-			if t.list[i].name != "" {
-				t.index[t.list[i].name] = uint16(i + 1)
-			}
+			t.index[t.list[i].name] = t.list[i].number
 		}
 	}
 	return true
 }
 
-// Len returns the highest number there is.
-func (t *IDs) Len() int { return len(t.list) }
+// All are the numbers that have names.
+func (t *IDs) All() iter.Seq[uint16] {
+	return func(yield func(uint16) bool) {
+		for i := range t.list {
+			if !yield(t.list[i].number) {
+				return
+			}
+		}
+	}
+}
 
 // Known says whether the device knows the number n.
-func (t *IDs) Known(n uint16) bool { return t.list[n-1].known }
+func (t *IDs) Known(n uint16) bool {
+	one := t.at(n)
+	return one != nil && one.known
+}
 
 // SetKnown notes whether the device knows the number n.
-func (t *IDs) SetKnown(n uint16, known bool) { t.list[n-1].known, t.list[n-1].refused = known, false }
+func (t *IDs) SetKnown(n uint16, known bool) {
+	if one := t.at(n); one != nil {
+		one.known, one.refused = known, false
+	}
+}
 
 // Refused says whether the device has refused the name of n.
-func (t *IDs) Refused(n uint16) bool { return t.list[n-1].refused }
+func (t *IDs) Refused(n uint16) bool {
+	one := t.at(n)
+	return one != nil && one.refused
+}
 
 // Refuse notes that the device does not want the name of n.
-func (t *IDs) Refuse(n uint16) { t.list[n-1].refused = true }
+func (t *IDs) Refuse(n uint16) {
+	if one := t.at(n); one != nil {
+		one.refused = true
+	}
+}
 
 // Predefined are the topic ids that all MQTT-SN devices and the gateway know beforehand.
 // A nil *Predefined has none.

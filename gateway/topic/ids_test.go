@@ -41,7 +41,7 @@ func TestIDs(t *testing.T) {
 func TestIDsComeBackWithGaps(t *testing.T) {
 	for _, last := range []uint16{4, 40} {
 		var ids IDs
-		if !ids.Set(2, "b") || !ids.Set(last, "d") || ids.Set(0, "x") || ids.Set(MaxIDs+1, "x") || ids.Set(3, "") {
+		if !ids.Set(last, "d") || !ids.Set(2, "b") || ids.Set(0, "x") || ids.Set(0xFFFF, "x") || ids.Set(3, "") || ids.Set(2, "x") {
 			t.Fatal("2 and the last may be set, the others not")
 		}
 		if name, ok := ids.Name(3); ok {
@@ -59,9 +59,13 @@ func TestIDsComeBackWithGaps(t *testing.T) {
 func TestIDsAreBounded(t *testing.T) {
 	var many IDs
 	for i := range MaxIDs {
+		if many.Full([]byte(fmt.Sprint(i))) {
+			t.Fatalf("there is no room for the %dth", i+1)
+		}
 		many.Give([]byte(fmt.Sprint(i)))
 	}
-	if n, _ := many.Give([]byte("more")); n != 0 {
+	more := []byte("more")
+	if n, _ := many.Give(more); n != 0 || !many.Full(more) {
 		t.Errorf("number %d for one more", n)
 	}
 	var long IDs
@@ -71,6 +75,53 @@ func TestIDsAreBounded(t *testing.T) {
 		}
 	}
 	t.Error("a megabyte of names found room")
+}
+
+// Who needs room takes it from the name that was used longest ago, and gets a number that was
+// nobody's before.
+func TestIDsAreEvicted(t *testing.T) {
+	var ids IDs
+	for i := 1; i <= MaxIDs; i++ {
+		ids.Give([]byte(fmt.Sprint(i)))
+	}
+	ids.Find([]byte("1"))
+	ids.Name(2)
+	ids.SetKnown(5, true)
+	for i, want := range []uint16{4, 5, 6} {
+		if n := ids.Evict(3); n != want {
+			t.Errorf("%d goes, want %d", n, want)
+		}
+		name := []byte(fmt.Sprint("new ", i))
+		if n, isNew := ids.Give(name); !isNew || n != MaxIDs+1+uint16(i) {
+			t.Errorf("%s has number %d", name, n)
+		}
+	}
+	if _, ok := ids.Find([]byte("5")); ok || ids.Known(5) {
+		t.Error("what has gone is there")
+	}
+	ids.SetKnown(5, true)
+	ids.Refuse(5)
+	if _, ok := ids.Name(5); ok || ids.Refused(5) {
+		t.Error("what has gone comes back")
+	}
+	for n := range ids.All() {
+		if name, ok := ids.Name(n); !ok || name == "" {
+			t.Errorf("%d is nobody's", n)
+		} else if again, ok := ids.Find([]byte(name)); !ok || again != n {
+			t.Errorf("%s is %d and %d", name, n, again)
+		}
+	}
+
+	var last IDs
+	last.Set(0xFFFE, "last")
+	if n, _ := last.Give([]byte("x")); n != 0 || last.Full([]byte("x")) {
+		t.Errorf("number %d comes after the last", n)
+	}
+	var one IDs
+	one.Give([]byte("x"))
+	if n := one.Evict(1); n != 0 {
+		t.Errorf("%d goes, which is to be kept", n)
+	}
 }
 
 func TestPredefined(t *testing.T) {
