@@ -36,10 +36,14 @@ func (c *conn) control(p *codec.Publish) {
 }
 
 // mayControl says whether the client may publish to a topic of control: with accounts
-// whom the users file lets write there, else who is on this machine.
+// whom the users file lets write there, else who is on this machine. Of a datagram nobody
+// can say that.
 func (c *conn) mayControl(topic []byte) bool {
 	if access := c.srv.cfg.Access; access != nil {
 		return access.CanPublish(c.user, c.session.id, topic)
+	}
+	if c.dev != nil {
+		return false
 	}
 	remote, err := netip.ParseAddrPort(c.tc.Remote())
 	return err == nil && remote.Addr().Unmap().IsLoopback() || c.tc.Wire() == "unix"

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"sluice/codec"
+	"sluice/codec/sn"
 )
 
 func TestControl(t *testing.T) {
@@ -55,6 +56,11 @@ func TestControl(t *testing.T) {
 		p := at.join("p", codec.V5) // whose address is not known
 		p.send(message("$CONTROL/bridge/cloud", "pause", 1, 3))
 		p.want("without accounts only who is on this machine", &codec.Puback{ID: 3, Code: codec.NotAuthorized, ReasonString: reasonIf(codec.V5, codec.NotAuthorized)})
+
+		m := at.field().join("m")
+		id := m.register("$CONTROL/bridge/cloud")
+		m.send(&sn.Publish{QoS: 1, TopicID: id, MessageID: 7, Data: []byte("pause")})
+		m.want("no device, wherever it seems to be", &sn.Puback{TopicID: id, MessageID: 7, Code: sn.NotSupported})
 	})
 }
 
