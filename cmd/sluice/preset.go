@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +32,11 @@ var presets = []preset{
 	{name: "emqx", settings: fixed(map[string]string{"MAX_TOPIC_LEVELS": "128"})},
 	{name: "hivemq", check: func(c *checker, b *bridgeSettings) {
 		c.needTLS(b, "HiveMQ Cloud")
+		for _, u := range b.urls {
+			if net.ParseIP(u.Hostname()) != nil {
+				c.add("URL", "HiveMQ Cloud knows a cluster by the name it is called by in TLS, and %s is an address: write mqtts://....hivemq.cloud:8883", u.Hostname())
+			}
+		}
 		c.need("USERNAME", b.Username, "HiveMQ Cloud lets nobody in without one: make credentials in its console")
 	}},
 	{name: "rabbitmq", settings: fixed(map[string]string{"MAX_QOS": "1"})},

@@ -101,6 +101,8 @@ func TestPresetFaults(t *testing.T) {
 		"aws": {map[string]string{"URL": "mqtt://a", "PRESET": "aws"}, []string{
 			"URL: AWS IoT Core is to be reached over TLS only: write mqtts://a", "CERT: missing: AWS IoT Core knows a device by its certificate"}},
 		"hivemq": {map[string]string{"URL": "mqtts://a", "PRESET": "hivemq"}, []string{"USERNAME: missing: HiveMQ Cloud lets nobody in"}},
+		"hivemq by address": {map[string]string{"URL": "mqtts://[::1]", "PRESET": "hivemq", "USERNAME": "me"}, []string{
+			"URL: HiveMQ Cloud knows a cluster by the name it is called by in TLS, and ::1 is an address"}},
 		"eventgrid": {map[string]string{"URL": "mqtts://a", "PRESET": "azure-eventgrid", "CERT": cert, "KEY": key}, []string{
 			"USERNAME: missing: Event Grid wants the client authentication name"}},
 		"iothub": {map[string]string{"URL": "mqtts://a", "PRESET": "azure-iothub"}, []string{

@@ -148,6 +148,16 @@ func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...stri
 		s.Addr, s.Topic, s.Interval, s.Window, s.Ledgers = g.Addr, "plant", 5*time.Millisecond, 100, []*device.Ledger{ledger}
 	})
 	awaitConnect(t, cloud, 3)
+	arrive(t, cloud, fleet, ledger)
+	if n := expired.Load(); n != 0 {
+		t.Errorf("%d passwords expired while they were used", n)
+	}
+}
+
+// arrive stops sensors, the only ones with this ledger, and waits until the cloud has all
+// that they were promised, once and in order.
+func arrive(t *testing.T, cloud *server, fleet []*device.Sensor, ledger *device.Ledger) {
+	t.Helper()
 	for _, s := range fleet {
 		s.Stop()
 	}
@@ -157,10 +167,14 @@ func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...stri
 		for ; seen < len(payloads); seen++ {
 			var s device.Source
 			var n int
-			fmt.Sscanf(payloads[seen], "%d %d %d", &s.Sensor, &s.QoS, &n)
-			ledger.Arrived(s, n)
+			if _, err := fmt.Sscanf(payloads[seen], "%d %d %d", &s.Sensor, &s.QoS, &n); err == nil {
+				ledger.Arrived(s, n)
+			}
 		}
-		unfinished := append(fleet[0].Unfinished(), fleet[1].Unfinished()...)
+		var unfinished []string
+		for _, s := range fleet {
+			unfinished = append(unfinished, s.Unfinished()...)
+		}
 		if list, n := ledger.Missing(3); n > 0 || len(unfinished) > 0 {
 			return fmt.Sprintf("%d messages have not arrived: %q, %q", n, list, unfinished)
 		}
@@ -171,9 +185,6 @@ func stream(t *testing.T, cloud *server, expired *atomic.Int64, settings ...stri
 		if err := count.Broken(2); err != nil { // once, although the cloud knows no QoS 2
 			t.Errorf("QoS %d: %v", qos, err)
 		}
-	}
-	if n := expired.Load(); n != 0 {
-		t.Errorf("%d passwords expired while they were used", n)
 	}
 }
 
@@ -258,6 +269,95 @@ func TestJWT(t *testing.T) {
 	stream(t, cloud, expired, "PRESET=gcp-jwt", "URL=mqtts://localhost:"+port, "CA="+ca.file, "JWT_KEY="+file, "JWT_AUDIENCE=project",
 		"TOKEN_LIFE=10s", "UP=plant/# 2", "UP_PREFIX=/devices/site7/events/",
 		"CLIENT_ID=projects/project/locations/europe-west1/registries/plants/devices/site7")
+}
+
+// hosted is a cloud of MQTT 5 with limits that it tells, and one that it does not: the levels
+// of topics, 0 for any. It has many tenants, and so lets in over TLS who says where he wants to
+// go, and by a password.
+func hosted(t *testing.T, limits *codec.Connack, levels int, settings ...string) {
+	t.Helper()
+	ca := newAuthority(t)
+	conf := ca.server("localhost")
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if hello.ServerName != "localhost" {
+			return nil, fmt.Errorf("SNI %q", hello.ServerName)
+		}
+		return nil, nil
+	}
+	cloud := &server{tls: conf, accept: limits, acked: codec.NoMatchingSubscribers}
+	cloud.answer = func(c *codec.Connect) []byte {
+		if string(c.Username) != "site7" || string(c.Password) != "s3cret" {
+			return (&codec.Connack{Code: codec.BadUserNameOrPassword}).Append(nil, c.Version)
+		}
+		return nil
+	}
+	cloud.refuse = func(p *codec.Publish) bool { return levels > 0 && strings.Count(string(p.Topic), "/") >= levels }
+	cloud.start(t, "")
+	_, port, _ := net.SplitHostPort(cloud.addr)
+	settings = append(settings, "URL=mqtts://localhost:"+port, "CA="+ca.file, "USERNAME=site7", "UP=plant/# 2", "DOWN=cmd/# 2", "SLUICE_MAX_PACKET_SIZE=8MiB")
+
+	stranger := startGateway(t, append(settings, "PASSWORD=wrong")...)
+	plant.AwaitLog(t, stranger, 1, "bad user name or password")
+	stranger.Kill()
+	_, before := cloud.lastConnect()
+	g := startGateway(t, append(settings, "PASSWORD=s3cret")...)
+	plant.AwaitLog(t, g, 1, plant.Connected)
+
+	largest := int(limits.MaximumPacketSize) - 100 // with the topic, and what the bridge adds
+	if levels > 0 {
+		deepest := "plant" + strings.Repeat("/x", levels-1)
+		publish(t, g, 2, deepest+"/x", "too deep")
+		publish(t, g, 2, deepest, "1")
+	} else {
+		publish(t, g, 2, "plant"+strings.Repeat("/x", 1000), "1")
+	}
+	publish(t, g, 1, "plant/a", strings.Repeat("y", largest))
+	publish(t, g, 1, "plant/a", strings.Repeat("y", largest+100))
+	publish(t, g, 1, "plant/a", "2")
+	plant.Await(t, func() string {
+		var got []string
+		for _, payload := range cloud.payloads() {
+			got = append(got, fmt.Sprintf("%.1s of %d", payload, len(payload)))
+		}
+		if want := []string{"1 of 1", fmt.Sprintf("y of %d", largest), "2 of 1"}; !slices.Equal(got, want) {
+			return fmt.Sprintf("all that the cloud takes, and no more: %q have arrived, want %q", got, want)
+		}
+		return ""
+	})
+	ledger := &device.Ledger{}
+	fleet := plant.NewPlayers(t).Fleet(4, func(s *device.Sensor) {
+		s.Addr, s.Topic, s.Window, s.Ledgers = g.Addr, "plant", 100, []*device.Ledger{ledger}
+	})
+	plant.Await(t, func() string {
+		for _, s := range fleet {
+			if s.Acked.Load() < 500 {
+				return "a sensor has no 500 messages acknowledged"
+			}
+		}
+		return ""
+	})
+	arrive(t, cloud, fleet, ledger)
+	cloud.mu.Lock()
+	defer cloud.mu.Unlock()
+	if cloud.flying != int(limits.ReceiveMaximum) {
+		t.Errorf("at most %d messages were in flight, the cloud takes %d", cloud.flying, limits.ReceiveMaximum)
+	}
+	if n := len(cloud.connects) - before; n != 1 {
+		t.Errorf("%d connections: the cloud has hung up", n)
+	}
+}
+
+// EMQX as it comes: 1 MiB, 32 messages in flight, 128 levels.
+func TestEMQX(t *testing.T) {
+	t.Parallel()
+	hosted(t, &codec.Connack{MaximumQoS: 2, ReceiveMaximum: 32, MaximumPacketSize: 1 << 20, TopicAliasMaximum: 65535}, 128, "PRESET=emqx")
+}
+
+// HiveMQ Cloud: 10 messages in flight, sessions of its own length.
+func TestHiveMQ(t *testing.T) {
+	t.Parallel()
+	hosted(t, &codec.Connack{MaximumQoS: 2, ReceiveMaximum: 10, MaximumPacketSize: 5 << 20, HasSessionExpiry: true, SessionExpiry: 3 * 24 * 3600, TopicAliasMaximum: 5},
+		0, "PRESET=hivemq")
 }
 
 // RabbitMQ itself, which has no QoS 2.

@@ -3,8 +3,10 @@ package uplink
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -20,6 +22,8 @@ type server struct {
 	// Set before start.
 	tls    *tls.Config                           // nil: plain
 	answer func(c *codec.Connect) []byte         // CONNACK of bytes; nil, or what returns nil: accept
+	accept *codec.Connack                        // how, and with which limits, that are enforced; nil: none
+	acked  codec.ReasonCode                      // in PUBACK and PUBREC
 	refuse func(p *codec.Publish) (hangUp bool)  // nil: take every message
 	queue  func(clientID string) []codec.Publish // to send to a client when it connects
 
@@ -34,6 +38,7 @@ type server struct {
 	got      []codec.Message // each message of QoS 2 once
 	pings    int
 	from     string // the last that connected
+	flying   int    // most messages at QoS 1 and 2 that a client had not had acknowledged to the end
 }
 
 type session struct {
@@ -99,13 +104,24 @@ func (s *server) serve(conn net.Conn) {
 	defer conn.Close()
 	d, v, in, chunk := codec.Decoder{}, codec.Version(0), []byte(nil), make([]byte, 64<<10)
 	clientID := ""
+	var w flights
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, conn)
 		s.mu.Unlock()
 	}()
 	for {
+		if w.held != nil {
+			conn.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		}
 		n, err := conn.Read(chunk)
+		conn.SetReadDeadline(time.Time{})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if _, err := conn.Write(w.land()); err != nil {
+				return
+			}
+			continue
+		}
 		if err != nil {
 			return
 		}
@@ -129,6 +145,13 @@ func (s *server) serve(conn net.Conn) {
 				out, hangUp = s.connect(c)
 			} else {
 				out, hangUp = s.handle(p, v, s.sessions[clientID])
+			}
+			if s.accept != nil && !hangUp {
+				if out, err = w.take(s.accept, p, n, out); err != nil {
+					s.t.Errorf("%s hangs up: %v", s.addr, err)
+					hangUp = true
+				}
+				s.flying = max(s.flying, w.n)
 			}
 			s.mu.Unlock()
 			in = in[n:]
@@ -155,7 +178,12 @@ func (s *server) connect(c *codec.Connect) (out []byte, hangUp bool) {
 	if !present {
 		s.sessions[string(c.ClientID)] = &session{received: map[uint16]bool{}}
 	}
-	out = (&codec.Connack{SessionPresent: present, MaximumQoS: 2}).Append(nil, c.Version)
+	ack := codec.Connack{MaximumQoS: 2}
+	if s.accept != nil {
+		ack = *s.accept
+	}
+	ack.SessionPresent = present
+	out = ack.Append(nil, c.Version)
 	if s.queue != nil {
 		for _, p := range s.queue(string(c.ClientID)) {
 			out = p.Append(out, c.Version)
@@ -177,10 +205,10 @@ func (s *server) handle(p codec.Packet, v codec.Version, of *session) (out []byt
 		}
 		switch p.QoS {
 		case 1:
-			out = (&codec.Puback{ID: p.ID}).Append(nil, v)
+			out = (&codec.Puback{ID: p.ID, Code: s.acked}).Append(nil, v)
 		case 2:
 			of.received[p.ID] = true
-			out = (&codec.Pubrec{ID: p.ID}).Append(nil, v)
+			out = (&codec.Pubrec{ID: p.ID, Code: s.acked}).Append(nil, v)
 		}
 	case *codec.Pubrel:
 		delete(of.received, p.ID)
@@ -201,6 +229,47 @@ func (s *server) handle(p codec.Packet, v codec.Version, of *session) (out []byt
 		return nil, true
 	}
 	return out, false
+}
+
+// flights are the messages of a connection to a server with limits. What acknowledges them
+// is held back as long as more comes, so that a client which sends too much is seen to.
+type flights struct {
+	n      int // neither acknowledged to the end nor about to be
+	ending int // of these, by what is held
+	held   []byte
+}
+
+// take takes a packet of size bytes and the answer to it, and returns what to send now, or
+// which limit the packet breaks.
+func (w *flights) take(limits *codec.Connack, p codec.Packet, size int, answer []byte) (now []byte, broken error) {
+	switch p := p.(type) {
+	case *codec.Connect:
+		return answer, nil // from the client that has yet to hear of the limits
+	case *codec.Publish:
+		if p.QoS > 0 && !p.Dup {
+			w.n++
+		}
+		if p.QoS == 1 {
+			w.ending++
+		}
+		if w.n > int(limits.ReceiveMaximum) {
+			return nil, fmt.Errorf("%d messages in flight", w.n)
+		}
+	case *codec.Pubrel:
+		w.ending++
+	}
+	if size > int(limits.MaximumPacketSize) {
+		return nil, fmt.Errorf("a packet of %d bytes", size)
+	}
+	w.held = append(w.held, answer...)
+	return nil, nil
+}
+
+// land returns what was held.
+func (w *flights) land() []byte {
+	held := w.held
+	w.n, w.ending, w.held = w.n-w.ending, 0, nil
+	return held
 }
 
 // payloads are what has arrived.

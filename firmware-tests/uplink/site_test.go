@@ -4,6 +4,7 @@ import (
 	"flag"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 
 // startGateway starts a gateway with bridges, of which settings are given without
 // what their names begin with: "URL=mqtt://..." of the first, "1_URL=mqtt://..." of
-// the second.
+// the second; others have their whole names.
 func startGateway(t *testing.T, settings ...string) *rig.Gateway {
 	t.Helper()
 	g := newGateway(t, settings...)
@@ -38,10 +39,14 @@ func newGateway(t *testing.T, settings ...string) *rig.Gateway {
 	t.Helper()
 	var env []string
 	for _, s := range settings {
-		if s[0] < '0' || s[0] > '9' {
-			s = "0_" + s
+		switch {
+		case strings.HasPrefix(s, "SLUICE_"):
+		case s[0] >= '0' && s[0] <= '9':
+			s = "SLUICE_BRIDGE_" + s
+		default:
+			s = "SLUICE_BRIDGE_0_" + s
 		}
-		env = append(env, "SLUICE_BRIDGE_"+s)
+		env = append(env, s)
 	}
 	return plant.NewGateway(t, env...)
 }
