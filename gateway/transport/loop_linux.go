@@ -50,6 +50,8 @@ type polled struct {
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
+	heavy    bool    // it filled the buffer when it was read last
+	later    bool    // it is in loop.later
 	head     *buffer // what write has begun with
 }
 
@@ -73,7 +75,9 @@ func (c *polled) poke() {
 //
 // A round waits for events, reads once from each connection that has
 // something, and then attends to each connection on the dirty list: those that
-// were written to by whatever the reads brought, on this loop or another.
+// were written to by whatever the reads brought, on this loop or another. Of those
+// that bring more than a round takes, only one has its turn in each round: who sends
+// little waits for one of them, however many there are.
 type loop struct {
 	// Set once.
 	t      *Transport
@@ -94,6 +98,7 @@ type loop struct {
 	buf       []byte
 	conns     []*polled // by descriptor
 	n         int       // of conns
+	later     []*polled // bring much, and wait for their turn
 	ending    []ending  // in the order of their deadlines
 	listeners []*listener
 	turn      int // of peers, for the next connection
@@ -149,6 +154,7 @@ func (l *loop) run() {
 		if !l.idle.Load() {
 			l.work()
 		}
+		l.serveOne()
 		l.attendAll()
 		l.expire()
 	}
@@ -169,8 +175,8 @@ func (l *loop) wait() []unix.EpollEvent {
 	return l.poller.wait()
 }
 
-// busy says whether others want something of the loop.
-func (l *loop) busy() bool { return l.dirty.Load() != nil || !l.idle.Load() }
+// busy says whether there is something to do without an event.
+func (l *loop) busy() bool { return l.dirty.Load() != nil || !l.idle.Load() || len(l.later) > 0 }
 
 // timeout is how long to sleep at most, negative for ever.
 func (l *loop) timeout() time.Duration {
@@ -229,8 +235,49 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		c.mu.Unlock()
 	}
 	if c.events&unix.EPOLLIN != 0 && ev.Events&^unix.EPOLLOUT != 0 {
+		if c.heavy {
+			l.postpone(c)
+		} else {
+			l.read(c)
+		}
+	}
+}
+
+// postpone has c wait for its turn among those that bring much.
+func (l *loop) postpone(c *polled) {
+	if !c.later {
+		c.later = true
+		l.later = append(l.later, c)
+	}
+}
+
+// serveOne gives the one that has waited for longest its turn: it goes on with what it
+// brought, or brings more.
+func (l *loop) serveOne() {
+	if len(l.later) == 0 {
+		return
+	}
+	c := l.later[0]
+	l.later = slices.Delete(l.later, 0, 1)
+	c.later = false
+	switch {
+	case c.fd < 0:
+	case c.takeAgain():
+		l.receive(c, nil)
+	case c.events&unix.EPOLLIN != 0:
 		l.read(c)
 	}
+}
+
+// takeAgain says whether what was not taken before is to come again, now.
+func (c *polled) takeAgain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	again := c.again && !c.paused && !c.closing
+	if again {
+		c.again = false
+	}
+	return again
 }
 
 // read reads once.
@@ -257,6 +304,7 @@ func (l *loop) read(c *polled) {
 		c.gone = true
 		l.end(c)
 	default:
+		c.heavy = n == len(b)
 		l.receive(c, b[:n])
 	}
 }
@@ -302,7 +350,11 @@ func (l *loop) attend(c *polled) {
 	c.queued = false
 	closing := c.closing
 	again := c.again && !c.paused && !closing
-	if again {
+	switch {
+	case again && c.in != nil && len(c.in.b) > readSize/4:
+		l.postpone(c)
+		again = false
+	case again:
 		c.again = false
 	}
 	c.mu.Unlock()

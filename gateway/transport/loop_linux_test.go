@@ -14,10 +14,87 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A connection from inside the process stands for one on a socket where gateway counts what
+// 100,000 take.
 func TestConnIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(polled{}); n > 208 {
+	n := unsafe.Sizeof(polled{})
+	if n > 208 {
 		t.Errorf("an idle connection takes %d bytes", n)
 	}
+	if inside := unsafe.Sizeof(inside{}); inside < n {
+		t.Errorf("%d bytes for one from inside, %d for one on a socket", inside, n)
+	}
+}
+
+// Who brings little waits for one of those who bring much, not for all of them: they fill
+// the buffer each time, or have so many packets in it that they have to go on later. One
+// whose bytes have not come just then counts as bringing little, so it takes tries.
+func TestLittleComesFirst(t *testing.T) {
+	for _, step := range []int{readSize, 1 << 10} {
+		best := 100
+		for tries := 0; best > 1 && tries < 20; tries++ {
+			best = min(best, turnsBefore(t, step))
+		}
+		if best > 1 {
+			t.Errorf("%d others have a turn before, if they take %d bytes at a time", best, step)
+		}
+	}
+}
+
+// turnsBefore is how many connections that bring much, and take step bytes of it in a turn,
+// have one between the arrival of a few bytes on another and its turn.
+func turnsBefore(t *testing.T, step int) int {
+	const floods = 8
+	ask, served := make(chan struct{}), make(chan int, 1)
+	var little *Conn
+	turns := map[*Conn]int{}
+	since := -1 // nobody was asked yet
+	tr := start(t, Config{Loops: 1}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
+		switch {
+		case string(b) == "here":
+			little = c
+			return len(b), nil
+		case c == little:
+			served <- since
+			return len(b), nil
+		case since >= 0:
+			since++
+		default:
+			if turns[c]++; little == nil || len(turns) < floods || turns[c] < 3 {
+				break
+			}
+			since = 0
+			close(ask)
+			for n := 0; n == 0; time.Sleep(100 * time.Microsecond) { // until it has come
+				var err error
+				if n, err = unix.IoctlGetInt(int(little.driver.(*polled).fd), unix.TIOCINQ); err != nil {
+					t.Error(err)
+					break
+				}
+			}
+		}
+		if len(b) > step {
+			c.Yield()
+		}
+		return min(len(b), step), nil
+	}})
+	addr := listen(t, tr, "tcp")
+	c := dialTCP(t, addr)
+	c.Write([]byte("here"))
+	for range floods {
+		flood := dialTCP(t, addr)
+		defer flood.Close()
+		go func() {
+			for b := make([]byte, 1<<20); ; {
+				if _, err := flood.Write(b); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	<-ask
+	c.Write([]byte("little"))
+	return <-served
 }
 
 // While it cannot accept, a loop neither spins nor forgets who waits.
