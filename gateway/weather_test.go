@@ -311,8 +311,11 @@ func FuzzDatagram(f *testing.F) {
 	f.Add(join(&sn.Connect{Will: true, ProtocolID: 1, ClientID: []byte("d")}, &sn.WillTopic{QoS: 1, Topic: []byte("w")}, &sn.WillMessage{Message: []byte("m")}, &sn.WillTopicUpdate{}))
 	f.Add(join(connect, &sn.Subscribe{QoS: 2, MessageID: 1, Topic: []byte("a/+")}, &sn.Register{MessageID: 2, Topic: []byte("a/b")},
 		note(1, "x", 1, 3), &sn.Regack{TopicID: 1, MessageID: 4}, &sn.Disconnect{Duration: 9, HasDuration: true}, &sn.Pingreq{ClientID: []byte("d")}))
+	f.Add(join(connect, &sn.Register{MessageID: 1, Topic: []byte("$CONTROL/a")}, note(1, "x", 1, 1), note(1, "x", 0, 0)))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		s := New(Config{MaxSessionExpiry: time.Hour, SN: SN{Anonymous: true, Roaming: true, Retry: time.Hour}})
+		s := New(Config{MaxSessionExpiry: time.Hour, Control: obey, Batches: unpacking.Batches, SN: SN{Anonymous: true, Roaming: true, Retry: time.Hour}})
+		s.Provision("$bridge/up", []codec.Subscription{{Filter: []byte("a/#"), QoS: 2}}, "a/#")
+		s.Limit("$bridge/up", Limits{MaxMessages: 2, Policy: DropOldest})
 		socket := &field{wire: "udp", got: make(map[netip.AddrPort][][]byte)}
 		s.ServeUDP(socket, netip.AddrPort{})
 		for len(in) >= 2 {
