@@ -7,11 +7,12 @@
 # make bench-peers   the gateway beside its peers: firmware-tests/bench/RESULTS.md; FLAGS=-short to try
 # make conformance   every statement of MQTT 3.1.1 and 5.0, at bin/sluice or at BROKER=host:port
 # make firmware      the tests that use the built gateway only, all of them
-# make bridge        of those, the bridge at Mosquitto, a cluster of nats-server and RabbitMQ, and at lines that fail
+# make bridge        of those, the bridge at Mosquitto, a cluster of nats-server and RabbitMQ, and at lines that fail; after
+# make drain         the speed and memory of its backlog, 1,000,000 messages beside Mosquitto: the table of deploy/bridges.md
 # make release       dist/: every platform, reproducible, with sizes and checksums
 # make test-arm      tests of codec, store and gateway for ARM, under QEMU
 
-.PHONY: build run demo test check bench bench-peers conformance firmware bridge release test-arm
+.PHONY: build run demo test check bench bench-peers conformance firmware bridge drain release test-arm
 build:
 	deploy/build.sh bin/sluice
 
@@ -39,8 +40,11 @@ conformance:
 firmware:
 	cd firmware-tests && go test -count=1 ./...
 
-bridge:
-	cd firmware-tests && go test -count=1 -v ./bridge ./drain ./batch && go test -count=1 -v -timeout 1h ./uplink -schedules=$(or $(SCHEDULES),300) $(FLAGS)
+bridge: drain
+	cd firmware-tests && go test -count=1 -v ./bridge ./batch && go test -count=1 -v -timeout 1h ./uplink -schedules=$(or $(SCHEDULES),300) $(FLAGS)
+
+drain:
+	cd firmware-tests && go test -count=1 -v -timeout 1h ./drain -messages 1000000
 
 release:
 	deploy/release.sh dist

@@ -19,9 +19,10 @@ const (
 	last  = "backlog/last"
 )
 
-// client is a connection to a server of MQTT 5, used by one goroutine at a time.
+// client is a connection to a server, used by one goroutine at a time.
 type client struct {
 	conn    net.Conn
+	version codec.Version
 	dec     codec.Decoder
 	in      []byte
 	at      int // in in
@@ -30,14 +31,19 @@ type client struct {
 
 func connect(t *testing.T, addr, id string) *client {
 	t.Helper()
+	return connectAs(t, addr, id, codec.V5)
+}
+
+func connectAs(t *testing.T, addr, id string, v codec.Version) *client {
+	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.SetDeadline(time.Now().Add(patience))
-	c := &client{conn: conn, dec: codec.Decoder{FromServer: true}}
+	c := &client{conn: conn, version: v, dec: codec.Decoder{FromServer: true}}
 	t.Cleanup(c.close)
-	c.write(t, (&codec.Connect{Version: codec.V5, CleanStart: true, ClientID: []byte(id), ReceiveMaximum: 65535}).Append(nil, codec.V5))
+	c.write(t, (&codec.Connect{Version: v, CleanStart: true, ClientID: []byte(id), ReceiveMaximum: 65535}).Append(nil, v))
 	ack, ok := c.next(t).(*codec.Connack)
 	if !ok || ack.Code != codec.Success {
 		t.Fatalf("%s answers CONNECT with %v", addr, ack)
@@ -59,7 +65,7 @@ func (c *client) write(t *testing.T, b []byte) {
 func (c *client) next(t *testing.T) codec.Packet {
 	t.Helper()
 	for {
-		p, n, err := c.dec.Next(c.in[c.at:], codec.V5, 0)
+		p, n, err := c.dec.Next(c.in[c.at:], c.version, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,11 +139,11 @@ func appendMessage(b []byte, i, n, size int) []byte {
 
 // watch subscribes at an upstream to the first and the last message. The function
 // that it returns waits for both, and tells the time between them.
-func watch(t *testing.T, addr string) (drained func() time.Duration) {
+func watch(t *testing.T, addr string, v codec.Version) (drained func() time.Duration) {
 	t.Helper()
-	c := connect(t, addr, "watcher")
+	c := connectAs(t, addr, "watcher", v)
 	subs := []codec.Subscription{{Filter: []byte(first)}, {Filter: []byte(last)}}
-	c.write(t, (&codec.Subscribe{ID: 1, Subscriptions: subs}).Append(nil, codec.V5))
+	c.write(t, (&codec.Subscribe{ID: 1, Subscriptions: subs}).Append(nil, v))
 	if _, ok := c.next(t).(*codec.Suback); !ok {
 		t.Fatalf("%s does not answer SUBSCRIBE", addr)
 	}

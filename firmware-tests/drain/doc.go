@@ -1,5 +1,5 @@
 // Package drain measures what a bridge makes of a backlog: how fast it goes up and
-// what that costs, beside Mosquitto bridging the same to the same upstream; over a
+// what that costs, beside Mosquitto bridging the same to the same upstreams; over a
 // line with a long round trip; what it takes in memory while it waits; how soon the
 // gateway is back; and what an idle bridge wakes for.
 //

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -8,7 +9,7 @@ import (
 // Messages that come one by one, each acknowledged before the next comes, take little
 // more than those that come together.
 func TestTrickle(t *testing.T) {
-	if *messages < 1_000_000 {
+	if !full() {
 		t.Skip("of few messages it is the gateway itself that is seen: -messages 1000000")
 	}
 	n := *messages / 5 // each costs a commit
@@ -17,6 +18,7 @@ func TestTrickle(t *testing.T) {
 	fill(t, g.Addr, n, payload, 1)
 	rss := float64(readUsage(t, g.PID()).rss-empty) / float64(n*payload)
 	t.Logf("%d messages of %d bytes that came one by one wait in %.2f bytes of memory a byte of payload", n, payload, rss)
+	tell(t, "RSS, bytes per byte of payload, if they came one by one", "%.2f", rss)
 	if rss > 2 {
 		t.Error("that is too much")
 	}
@@ -46,6 +48,7 @@ func TestRestart(t *testing.T) {
 	again := each(readUsage(t, g.PID()).rss)
 	t.Logf("%d messages of %d bytes wait in %.0f bytes of memory each; killed, the gateway answers after %v, and they take %.0f",
 		*messages, size, full, took.Round(time.Millisecond), again)
+	tell(t, fmt.Sprintf("seconds from a kill to the answer to CONNECT, with messages of %d bytes waiting", size), "%.2f", took.Seconds())
 	if took > gross*goal {
 		t.Errorf("it took %v", took)
 	}

@@ -10,15 +10,24 @@ import (
 // StartNATS runs one nats-server with JetStream and MQTT, its data in dir, with lines
 // added to its configuration.
 func StartNATS(dir, lines string) (*Node, error) {
+	addrs, err := FreeAddrs(1)
+	if err != nil {
+		return nil, err
+	}
+	return StartNATSAt(addrs[0], dir, lines)
+}
+
+// StartNATSAt is StartNATS with MQTT on an address of FreeAddrs.
+func StartNATSAt(addr, dir, lines string) (*Node, error) {
 	path, err := BuildNATS()
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := FreeAddrs(2)
+	addrs, err := FreeAddrs(1)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Name: "alone", client: addrs[0], MQTT: addrs[1]}
+	n := &Node{Name: "alone", client: addrs[0], MQTT: addr}
 	file := filepath.Join(dir, "nats.conf")
 	conf := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q }\nmqtt { listen: %q }\n%s\n",
 		n.Name, n.client, filepath.Join(dir, "jetstream"), n.MQTT, lines)
