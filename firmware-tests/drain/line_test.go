@@ -22,6 +22,7 @@ func TestDrainAlone(t *testing.T) {
 
 // A line with a long round trip carries a window of messages in each.
 func TestRoundTrip(t *testing.T) {
+	t.Parallel() // waits most of the time, as TestIdle does
 	const (
 		trip  = 100 * time.Millisecond
 		trips = 40
@@ -54,13 +55,22 @@ func share(possible, took time.Duration) float64 { return 100 * possible.Seconds
 
 // An idle bridge wakes for its keep-alive only.
 func TestIdle(t *testing.T) {
+	t.Parallel()
 	const idle = 10 * time.Second
 	sink := startSink(t, "127.0.0.1:0")
 	g := startGateway(t, sink.addr)
 	fill(t, g.Addr, 1000, payload, together)
 	sink.await(t, 1000)
-	time.Sleep(3 * time.Second) // what was done goes off the disk
 	before := readUsage(t, g.PID())
+	plant.Await(t, func() string { // what was done goes off the disk, and memory back to the system
+		time.Sleep(time.Second)
+		last := before
+		before = readUsage(t, g.PID())
+		if n := before.woke - last.woke; n > 2 {
+			return fmt.Sprintf("its threads wake %d times a second", n)
+		}
+		return ""
+	})
 	time.Sleep(idle)
 	after := readUsage(t, g.PID())
 	tell(t, fmt.Sprintf("wake-ups of an idle bridge in %v", idle), "%d", after.woke-before.woke)
