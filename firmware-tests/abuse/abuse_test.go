@@ -48,17 +48,17 @@ func TestAbuse(t *testing.T) {
 	time.Sleep(*length)
 	quietP99, _ := report(t, "quiet", s, g)
 
-	at := target{addr: g.Addr, ws: g.WS, maxPacket: maxPacket}
-	for _, a := range abuses {
-		t.Run(a.name, func(t *testing.T) {
+	at := Target{Addr: g.Addr, WS: g.WS, MaxPacket: maxPacket}
+	for _, a := range All {
+		t.Run(a.Name, func(t *testing.T) {
 			s.take()
 			clearPeak(t, g)
 			ctx, cancel := context.WithTimeout(t.Context(), *length)
 			defer cancel()
-			if err := a.do(ctx, at); err != nil {
+			if err := a.Do(ctx, at); err != nil {
 				t.Error(err)
 			}
-			p99, peak := report(t, a.name, s, g)
+			p99, peak := report(t, a.Name, s, g)
 			if peak > memoryBound {
 				t.Errorf("the gateway takes %d MiB, want %d at most", peak>>20, memoryBound>>20)
 			}

@@ -17,20 +17,21 @@ import (
 	"sluice/firmware-tests/wire"
 )
 
-// target is the gateway as abusers see it.
-type target struct {
-	addr, ws  string
-	maxPacket int // bytes
+// Target is the gateway as abusers see it.
+type Target struct {
+	Addr, WS  string // MQTT over TCP, and over WebSocket at /mqtt
+	MaxPacket int    // bytes, that the gateway takes
 }
 
-// abuse is a way to behave badly until ctx ends. An error says that the gateway did not
+// Abuse is a way to behave badly until ctx ends. An error says that the gateway did not
 // stand it as it should.
-type abuse struct {
-	name string
-	do   func(ctx context.Context, at target) error
+type Abuse struct {
+	Name string
+	Do   func(ctx context.Context, at Target) error
 }
 
-var abuses = []abuse{
+// All are the ways there are.
+var All = []Abuse{
 	{"slow readers", slowReaders},
 	{"answers that nobody reads", unreadAnswers},
 	{"segments of one byte", tinySegments},
@@ -75,9 +76,9 @@ func rest(ctx context.Context, d time.Duration) bool {
 }
 
 // slowReaders take nothing of a flood that they have subscribed to.
-func slowReaders(ctx context.Context, at target) error {
+func slowReaders(ctx context.Context, at Target) error {
 	const flood = "abuse/flood"
-	return crowd(ctx, 65, at.addr, func(i int, c *client) error {
+	return crowd(ctx, 65, at.Addr, func(i int, c *client) error {
 		if i > 0 {
 			if err := c.subscribe(byte(i%2), flood); err != nil {
 				return err
@@ -98,9 +99,9 @@ func slowReaders(ctx context.Context, at target) error {
 }
 
 // unreadAnswers are to questions asked until the gateway hears no more.
-func unreadAnswers(ctx context.Context, at target) error {
+func unreadAnswers(ctx context.Context, at Target) error {
 	questions := bytes.Repeat(wire.Pingreq(), 16<<10)
-	return crowd(ctx, 16, at.addr, func(_ int, c *client) error {
+	return crowd(ctx, 16, at.Addr, func(_ int, c *client) error {
 		for {
 			if _, err := c.Write(questions); err != nil {
 				return err
@@ -110,8 +111,8 @@ func unreadAnswers(ctx context.Context, at target) error {
 }
 
 // tinySegments have a byte each.
-func tinySegments(ctx context.Context, at target) error {
-	return crowd(ctx, 20, at.addr, func(_ int, c *client) error {
+func tinySegments(ctx context.Context, at Target) error {
+	return crowd(ctx, 20, at.Addr, func(_ int, c *client) error {
 		go swallow(c)
 		packet := wire.Publish{Topic: "abuse/tiny", QoS: 1, ID: 1, Payload: "0123456789"}.Bytes(c.version)
 		for at := 0; rest(ctx, time.Millisecond); at++ {
@@ -124,7 +125,7 @@ func tinySegments(ctx context.Context, at target) error {
 }
 
 // tinyFrames are 10,000 in one go, a byte of a packet in each, and a ping behind each.
-func tinyFrames(ctx context.Context, at target) error {
+func tinyFrames(ctx context.Context, at Target) error {
 	const frames = 10_000
 	packet := wire.Pingreq()
 	var burst []byte
@@ -136,7 +137,7 @@ func tinyFrames(ctx context.Context, at target) error {
 	errs := make([]error, 4)
 	for i := range errs {
 		all.Go(func() {
-			c, in, err := upgrade(at.ws)
+			c, in, err := upgrade(at.WS)
 			if err != nil {
 				errs[i] = err
 				return
@@ -205,9 +206,9 @@ func countAnswers(in *bufio.Reader, n int) error {
 
 // deepTopics are published and subscribed to, retained and forgotten: slashes, and
 // wildcards, as many as fit.
-func deepTopics(ctx context.Context, at target) error {
+func deepTopics(ctx context.Context, at Target) error {
 	const longest = 65_000 // bytes that the gateway takes
-	return crowd(ctx, 2, at.addr, func(i int, c *client) error {
+	return crowd(ctx, 2, at.Addr, func(i int, c *client) error {
 		go swallow(c)
 		for n := 0; rest(ctx, 17*time.Millisecond); n++ {
 			own := fmt.Sprintf("%d/%d", i, n)
@@ -231,10 +232,10 @@ func deepTopics(ctx context.Context, at target) error {
 
 // largePackets are as large as the gateway allows: a few whole ones go to a subscriber,
 // and more stop just before their end.
-func largePackets(ctx context.Context, at target) error {
+func largePackets(ctx context.Context, at Target) error {
 	const topic = "abuse/large"
-	large := wire.Publish{Topic: topic, QoS: 1, ID: 1, Payload: strings.Repeat("x", at.maxPacket-64)}
-	return crowd(ctx, 24, at.addr, func(i int, c *client) error {
+	large := wire.Publish{Topic: topic, QoS: 1, ID: 1, Payload: strings.Repeat("x", at.MaxPacket-64)}
+	return crowd(ctx, 24, at.Addr, func(i int, c *client) error {
 		packet := large.Bytes(c.version)
 		switch {
 		case i == 0:
@@ -270,11 +271,11 @@ func largePackets(ctx context.Context, at target) error {
 }
 
 // hugePackets declare 256 MB, which is more than the gateway allows: it hangs up.
-func hugePackets(ctx context.Context, at target) error {
+func hugePackets(ctx context.Context, at Target) error {
 	junk := make([]byte, 64<<10)
 	rand.Read(junk)
 	for ctx.Err() == nil {
-		err := crowd(ctx, 8, at.addr, func(_ int, c *client) error {
+		err := crowd(ctx, 8, at.Addr, func(_ int, c *client) error {
 			c.Write(wire.Bytes(wire.PUBLISH<<4, wire.VBI(1<<28-1), wire.Str("abuse/huge"), junk))
 			c.SetReadDeadline(time.Now().Add(patience))
 			for {
@@ -299,8 +300,8 @@ func hugePackets(ctx context.Context, at target) error {
 }
 
 // everything is what many subscribe to, and read.
-func everything(ctx context.Context, at target) error {
-	return crowd(ctx, 50, at.addr, func(_ int, c *client) error {
+func everything(ctx context.Context, at Target) error {
+	return crowd(ctx, 50, at.Addr, func(_ int, c *client) error {
 		if err := c.subscribe(0, "#"); err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type brokers struct {
 	gateway  string            // the binary that is measured, and measures
 	env      []string          // tells the scripts where the programs are
 	versions map[string]string // by script; what is not there can not be had
+	tracer   bool              // strace is there
 }
 
 // findBrokers finds, installs or builds all it can.
@@ -55,6 +56,11 @@ func findBrokers(dir string) (*brokers, error) {
 	b.add("nats", "NATS_SERVER", nats, err, says("-v"))
 	mochi, err := buildMochi(filepath.Join(b.scripts, "mochi"))
 	b.add("mochi", "MOCHI", mochi, err, holds("github.com/mochi-mqtt/server/v2"))
+	if _, err := rig.Find("strace", "strace"); err != nil {
+		progress("without a slow disk: %v", err)
+	} else {
+		b.tracer = true
+	}
 	if b.versions["sluice"] == "" {
 		return nil, fmt.Errorf("there is no gateway to measure: %s", gateway)
 	}
@@ -124,48 +130,89 @@ func buildMochi(dir string) (string, error) {
 // present is the sides whose brokers are here.
 func (b *brokers) present(sides []side) (here []side) {
 	for _, s := range sides {
-		if _, ok := b.versions[s.broker]; ok {
+		if _, ok := b.versions[s.broker]; ok && (b.tracer || !s.traced) {
 			here = append(here, s)
 		}
 	}
 	return here
 }
 
-// load starts a broker, puts a load on it and ends it.
-func (b *brokers) load(ctx context.Context, s side, args []string) (o outcome, line []byte, err error) {
+// running is a broker that was started in a directory of its own.
+type running struct {
+	*rig.Process
+	dir    string
+	addr   string   // of the listener that the side is about
+	env    []string // of script
+	script []string // what started it
+	log    rig.Log
+}
+
+// start starts a side's broker and waits until it listens.
+func (b *brokers) start(s side) (*running, error) {
 	dir, err := os.MkdirTemp(b.dir, s.broker+"-")
 	if err != nil {
-		return o, nil, err
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
 	addrs, err := rig.FreeAddrs(2)
 	if err != nil {
-		return o, nil, err
+		return nil, err
 	}
-	env, addr := b.environment(s, addrs)
+	r := &running{dir: dir}
+	r.env, r.addr = b.environment(s, addrs)
+	r.env = append(r.env, "TMPDIR="+dir)
 	_, port, _ := net.SplitHostPort(addrs[0])
-	var log rig.Log
-	p, err := rig.Start(&log, append(env, "TMPDIR="+dir), "sh", filepath.Join(b.scripts, s.broker+".sh"), port)
+	r.script = []string{"sh", filepath.Join(b.scripts, s.broker+".sh"), port}
+	if err := r.launch(); err != nil {
+		return nil, err
+	}
+	if err := listening(r.Process, r.addr); err != nil {
+		r.end()
+		return nil, fmt.Errorf("%w\n%s", err, r.log.Tail(5))
+	}
+	time.Sleep(settling)
+	return r, nil
+}
+
+// launch starts the script.
+func (r *running) launch() (err error) {
+	r.Process, err = rig.Start(&r.log, r.env, r.script[0], r.script[1:]...)
+	return err
+}
+
+// end kills the broker and removes what it has written.
+func (r *running) end() {
+	r.Kill()
+	os.RemoveAll(r.dir)
+}
+
+// load starts a broker, puts a load on it and ends it.
+func (b *brokers) load(ctx context.Context, s side, args []string) (o outcome, line []byte, err error) {
+	r, err := b.start(s)
 	if err != nil {
 		return o, nil, err
 	}
-	defer p.Kill()
-	if err := listening(p, addr); err != nil {
-		return o, nil, fmt.Errorf("%w\n%s", err, log.Tail(5))
+	defer r.end()
+	o, line, err = b.put(ctx, s, r, args)
+	if err == nil {
+		o.Collector = r.collector()
 	}
-	time.Sleep(settling)
+	return o, line, err
+}
+
+// put puts a load on a broker that runs.
+func (b *brokers) put(ctx context.Context, s side, r *running, args []string) (o outcome, line []byte, err error) {
 	scheme := s.scheme
 	if scheme == "" {
 		scheme = "mqtt"
 	}
 	args = append(args, strings.Fields(s.flags)...)
-	args = append(args, "-url", scheme+"://"+addr, "-pid", strconv.Itoa(p.PID()), "-label", s.label, "-json")
-	return b.generate(ctx, args)
+	args = append(args, "-url", scheme+"://"+r.addr, "-pid", strconv.Itoa(r.PID()), "-label", s.label, "-json")
+	return b.generate(ctx, s.first, args)
 }
 
 // environment is a broker's, and the address to put the load on.
 func (b *brokers) environment(s side, addrs []string) (env []string, addr string) {
-	env = append(append(env, b.env...), s.env...)
+	env = append(append(append(env, b.env...), "GODEBUG=gctrace=1"), s.env...) // collector reads it
 	switch s.scheme {
 	case "ws":
 		return append(env, "SLUICE_WS_ADDR="+addrs[1]), addrs[1]
@@ -191,12 +238,17 @@ func listening(p *rig.Process, addr string) error {
 	return fmt.Errorf("it does not listen on %s within %v", addr, startLimit)
 }
 
-// generate runs sluice bench. A run that went wrong has an outcome as well.
-func (b *brokers) generate(ctx context.Context, args []string) (o outcome, line []byte, err error) {
+// generate runs sluice bench, before all others where processors are short if that is
+// wanted and may be. A run that went wrong has an outcome as well.
+func (b *brokers) generate(ctx context.Context, goFirst bool, args []string) (o outcome, line []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, b.gateway, append([]string{"bench"}, args...)...)
+	command := append([]string{b.gateway, "bench"}, args...)
+	if goFirst {
+		command = append([]string{"nice", "-n", first}, command...)
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stderr = &errs
 	line, runErr := cmd.Output()
 	if err := json.Unmarshal(line, &o); err != nil {

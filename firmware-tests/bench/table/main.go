@@ -16,16 +16,24 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
 func main() {
+	if len(os.Args) == 5 && os.Args[1] == misbehaviour {
+		if err := misbehave(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var b bench
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each broker is measured")
 	short := flag.Bool("short", false, "one round of a second each: tells whether it works, not how fast; writes no results")
-	only := flag.String("only", "", "only the loads whose name has this in it")
+	only := flag.String("only", "", "only the loads with this in their `group: name`")
 	load := flag.String("load", "", "a load of your own instead: scenario and flags of sluice bench")
 	results := flag.String("results", "", "write RESULTS.md and plots/ into this `directory`")
 	flag.StringVar(&b.keep, "o", "", "append what sluice bench reports to this `file`, a line of JSON each")
@@ -34,7 +42,7 @@ func main() {
 	if *short {
 		b.rounds, b.duration, b.warmup, *results = 1, time.Second, 200*time.Millisecond, ""
 	}
-	chosen := loads
+	chosen := slices.Concat(loads, alone)
 	if *load != "" {
 		chosen = []*workload{ownLoad(*load)}
 	}
@@ -59,7 +67,7 @@ type bench struct {
 	began   time.Time
 }
 
-// run measures the loads whose name contains only, and prints the tables. With
+// run measures the loads whose group and name contain only, and prints the tables. With
 // results it writes them there, too.
 func (b *bench) run(ctx context.Context, loads []*workload, only, results string) (err error) {
 	if b.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
@@ -75,10 +83,10 @@ func (b *bench) run(ctx context.Context, loads []*workload, only, results string
 	about.Command = "go run ./bench/table " + strings.Join(os.Args[1:], " ")
 	var chosen []*workload
 	for _, l := range loads {
-		if strings.Contains(l.name, only) {
+		if strings.Contains(l.group+": "+l.name, only) {
 			l.sides = b.brokers.present(l.sides)
 			chosen = append(chosen, l)
-			b.all += b.rounds * len(l.sides)
+			b.all += b.roundsOf(l) * len(l.sides)
 		}
 	}
 	b.began = time.Now()
@@ -103,17 +111,31 @@ func (b *bench) run(ctx context.Context, loads []*workload, only, results string
 	return failed
 }
 
+// roundsOf is how often each side of the load is measured.
+func (b *bench) roundsOf(l *workload) int {
+	if l.rounds != 0 {
+		return min(b.rounds, l.rounds)
+	}
+	return b.rounds
+}
+
 // measure puts the load on each of its sides in turns.
 func (b *bench) measure(ctx context.Context, l *workload) (*result, error) {
 	r := &result{load: l, outcomes: map[string][]outcome{}}
 	var failed error
-	for round := range b.rounds {
+	for round := range b.roundsOf(l) {
 		for _, s := range l.sides {
 			if ctx.Err() != nil {
 				return r, ctx.Err()
 			}
 			b.done++
-			o, line, err := b.brokers.load(ctx, s, l.arguments(b.duration, b.warmup))
+			measure := l.measure
+			if measure == nil {
+				measure = func(ctx context.Context, b *brokers, s side, args []string) (outcome, []byte, error) {
+					return b.load(ctx, s, args)
+				}
+			}
+			o, line, err := measure(ctx, b.brokers, s, l.arguments(b.duration, b.warmup))
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", l.name, s.label, err))
 				progress("%s: %s: %v", l.name, s.label, err)

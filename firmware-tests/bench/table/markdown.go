@@ -71,7 +71,7 @@ func (r *result) verdict(w row) (ratio, verdict string) {
 	ours, ok := r.median(w, r.whose(w))
 	base, baseOK := r.median(w, r.load.base)
 	if !ok {
-		return "", ""
+		return "", "not measured"
 	}
 	if baseOK && base > 0 {
 		ratio = fmt.Sprintf("%.2f", ours/base)
@@ -184,7 +184,7 @@ func document(about description, groups []*group) string {
 
 Written by %s (make bench-peers) in firmware-tests: do not edit.
 
-Medians of %d rounds, the brokers in turns in each; where a load runs for a time, for %v after a warm-up. Payloads of 64 bytes. The ratio
+Medians of %d rounds (or fewer, where the list of loads says so), the brokers in turns in each; where a load runs for a time, for %v after a warm-up. Payloads of 64 bytes. The ratio
 is Sluice's figure to Mosquitto's, or to that of the other way to run Sluice. Bold is the best of a row, a star marks runs in which messages
 were lost, duplicated or out of order, or that failed. Differences below 20 %% mean nothing on shared machines. The generator is one
 thread on the same machine.
@@ -211,5 +211,6 @@ thread on the same machine.
 			fmt.Fprintf(&s, "| %s | `%s`%s |\n", r.load.name, strings.Join(r.load.arguments(about.Duration, about.Warmup), " "), r.load.differences())
 		}
 	}
+	s.WriteString(elsewhere())
 	return s.String()
 }

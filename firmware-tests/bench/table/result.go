@@ -22,10 +22,17 @@ type outcome struct {
 	LoadCores  float64  `json:"load_cores"`
 	LoadLimit  bool     `json:"load_is_limit"`
 	Seconds    float64  `json:"seconds"`
+	Sent       uint64   `json:"sent"`
 	Lost       int64    `json:"lost"`
 	Duplicated uint64   `json:"duplicated"`
 	Misordered uint64   `json:"misordered"`
 	Notes      []string `json:"notes"`
+	PeakRSS    float64  `json:"broker_peak_rss"`
+
+	// Not of sluice bench.
+	Collector float64 `json:"-"` // percent of the processor time; NaN: there is none
+	WakeUps   float64 `json:"-"` // a second
+	Ready     float64 `json:"-"` // ms from the start to the first CONNACK
 }
 
 // fault is what went wrong in a run, in few words; "" is nothing.
@@ -61,8 +68,8 @@ func (r *result) progress(o outcome) string {
 func (r *result) median(w row, label string) (m float64, ok bool) {
 	var values []float64
 	for _, o := range r.outcomes[label] {
-		if o.Seconds > 0 {
-			values = append(values, w.value(o))
+		if v := w.value(o); o.Seconds > 0 && !math.IsNaN(v) {
+			values = append(values, v)
 		}
 	}
 	return median(values)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +138,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Medians of 3 rounds", "## Kept & messages", "![Kept & messages](plots/kept-&-messages.svg)", "`offline -qos 1`"} {
+	for _, want := range []string{"Medians of 3 rounds ", "## Kept & messages", "![Kept & messages](plots/kept-&-messages.svg)", "`offline -qos 1`", "![Match](match/match.svg)", "\n| gateway/Route/qos=1 | "} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
@@ -161,8 +162,8 @@ func TestOutcome(t *testing.T) {
 
 // Every load has what the tables need.
 func TestLoads(t *testing.T) {
-	for _, l := range loads {
-		if len(l.rows) == 0 || len(l.sides) < 2 || l.group == "" {
+	for _, l := range slices.Concat(loads, alone) {
+		if len(l.rows) == 0 || len(l.sides) == 0 || l.group == "" {
 			t.Errorf("%s: %+v", l.name, l)
 		}
 		known := map[string]bool{"": true}
