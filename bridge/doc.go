@@ -49,9 +49,8 @@
 // prefix and the topic, or what stands behind the arrow. With Up "sensors/+/temp" to
 // "site7/$1/t", sensors/3/temp arrives upstream as site7/3/t. With Down "site7/cmd/#"
 // and DownPrefix "cloud/", site7/cmd/1 arrives here as cloud/site7/cmd/1. What waits
-// since its filter was taken out goes under the prefix; and a filter taken out of Down
-// stays subscribed for as long as the upstream keeps the session; another ClientID
-// begins a new one.
+// since its filter was taken out goes under the prefix. A filter taken out of Down is
+// unsubscribed where a server's session may have it, as far as Config.File tells.
 //
 // A rule's QoS is the highest. Nothing is raised: QoS 0 has no packet identifier to
 // pass through. On the way up, what matches a later rule as well, at a higher QoS,
@@ -146,8 +145,10 @@
 // none may come twice, are never batched.
 //
 // Batches go to upstreams of MQTT 5 that say in CONNACK that they take them, as a gateway
-// does where Config.Batches.Unpack is set, or unasked. If one is refused the link ends,
-// and for an hour messages go by themselves: each is then taken or refused on its own.
+// does where Config.Batches.Unpack is set, or unasked. An upstream may refuse some of the
+// messages and say which: these are lost, each for itself. If a batch is refused as a whole
+// the link ends, and for an hour messages go by themselves: each is then taken or refused
+// on its own.
 //
 // # Versions
 //

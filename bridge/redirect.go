@@ -27,6 +27,7 @@ type Hosts struct {
 // UnmarshalText reads hosts with commas between them.
 func (h *Hosts) UnmarshalText(text []byte) error {
 	*h = Hosts{}
+	var wrong []error
 	for part := range strings.SplitSeq(string(text), ",") {
 		part = strings.ToLower(strings.TrimSpace(part))
 		if prefix, err := netip.ParsePrefix(part); err == nil {
@@ -38,11 +39,12 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 			continue
 		}
 		if name := strings.TrimPrefix(part, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
-			return fmt.Errorf("%q is not a host such as b.example.com, *.example.com, 10.1.2.3 or 10.0.0.0/8", part)
+			wrong = append(wrong, fmt.Errorf("%q is not a host such as b.example.com, *.example.com, 10.1.2.3 or 10.0.0.0/8", part))
+			continue
 		}
 		h.names = append(h.names, part)
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 func (h Hosts) String() string {
