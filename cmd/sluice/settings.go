@@ -116,7 +116,7 @@ type bridgeSettings struct {
 	URL              serverURLs    `group:"Bridges: n is 0 for the first, 1 for the second, and so on" env:"URL" about:"The upstream: mqtt://, mqtts://, ws:// or wss://, host, port, and path for WebSocket; or several with commas between them, of which the first is used that is well"`
 	Failback         time.Duration `env:"FAILBACK" envDefault:"5m" about:"How long between two looks whether an earlier one of several URLs is well again, to go back to it; 0 for never"`
 	Redirect         bridge.Hosts  `env:"REDIRECT_ALLOW" about:"Hosts that the upstream may send the bridge on to (Server Reference), for a time or for good: b.example.com,*.example.org,10.0.0.0/8"`
-	Name             string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it. Numbers may have gaps"`
+	Name             string        `env:"NAME" default:"the number n" about:"What logs call it; its backlog belongs to the name, so keep it, or change it alone where CLIENT_ID is set. Numbers may have gaps"`
 	ClientID         string        `env:"CLIENT_ID" default:"sluice-, the host's name, the bridge's name" about:"Client identifier at the upstream"`
 	Username         string        `env:"USERNAME" about:"User name at the upstream"`
 	Password         secret        `env:"PASSWORD" about:"Password at the upstream"`
