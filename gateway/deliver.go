@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"time"
 
 	"sluice/codec"
@@ -17,21 +18,52 @@ const (
 	slowOutput = 32 << 20
 )
 
+// Packet identifiers up to maxID are made of sequence numbers. With liveID added they are
+// those of the live lane.
+const (
+	maxID  = 32767
+	liveID = 32768
+)
+
 // maxSpan bounds the sequence numbers between the oldest message in flight and the
 // next, so that packet identifiers, which are made of them, never meet.
-const maxSpan = 32768
+const maxSpan = 16384
 
 // packetID derives the identifier of a message from its place in the queue: one that
 // is sent again after a crash carries its first identifier, with nothing more stored.
-func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
+func packetID(seq uint64) uint16 { return uint16(seq%maxID) + 1 }
 
 // seqOf is the inverse, for a message in flight. ok is false for others.
 func (w *window) seqOf(id uint16) (seq uint64, ok bool) {
-	if id == 0 {
+	switch {
+	case id == 0:
 		return 0, false
+	case id > maxID:
+		return math.MaxUint64, false
 	}
-	seq = w.first + (uint64(id-1)+65535-w.first%65535)%65535
+	seq = w.first + (uint64(id-1)+maxID-w.first%maxID)%maxID
 	return seq, seq < w.sent
+}
+
+// packetID is the identifier of a message in one of the session's lanes.
+func (to *session) packetID(l *lane, seq uint64) uint16 {
+	id := packetID(seq)
+	if l != &to.lane {
+		id += liveID
+	}
+	return id
+}
+
+// inFlight finds a message in flight by its identifier, and how far it is: idle if it is not.
+func (to *session) inFlight(id uint16) (l *lane, seq uint64, p phase) {
+	l = &to.lane
+	if id > liveID && to.live != nil {
+		l, id = &to.live.lane, id-liveID
+	}
+	if seq, ok := l.window.seqOf(id); ok {
+		return l, seq, l.window.phaseOf(seq)
+	}
+	return l, 0, idle
 }
 
 // phase is the life of a message in flight:
@@ -121,11 +153,11 @@ func (w *window) skip(seq uint64) {
 	}
 }
 
-// open says whether the next message may be sent now.
-func (to *session) open() bool {
+// open says whether the next message of a lane may be sent now.
+func (to *session) open(l *lane) bool {
 	c := to.conn
 	return c != nil && to.came <= to.srv.committed && c.inflight < int32(c.receiveMax) && // [MQTT-3.3.4-9]
-		to.window.sent-to.window.first < maxSpan && c.pending() <= transport.HighWater && (c.dev == nil || c.dev.open(to.window.sent))
+		l.window.sent-l.window.first < maxSpan && c.pending() <= transport.HighWater && (c.dev == nil || c.dev.open(l.window.sent))
 }
 
 // deliver hands a message to a session as it wants it.
@@ -153,31 +185,35 @@ func (to *session) deliver(pub *publication, w *want) {
 	if to.limit != nil {
 		deadline = to.deadline(&out, pub.expires)
 	}
-	direct := to.window.sent == to.queue.Next() && to.open() && !(to.durable() && qos == 2)
+	l := &to.lane
+	if to.live != nil {
+		l = to.choose(pub.Topic)
+	}
+	direct := l.window.sent == l.queue.Next() && to.open(l) && to.turn(l) && !(to.durable() && qos == 2)
 	switch {
 	case direct && to.expiry == 0: // never sent twice: the session dies with its connection
-		to.send(to.queue.Skip(), &out, pub.expires, nil)
+		to.send(l, l.queue.Skip(), &out, pub.expires, nil)
 	case direct && to.durable():
-		seq := to.enqueue(&out, deadline, w.group, store.Soon)
+		seq := to.enqueue(l, &out, deadline, w.group, store.Soon)
 		if w.word {
-			pub.await(to, seq)
+			pub.await(to, l, seq)
 		}
 		if to.limit != nil {
-			to.limit.mark(seq)
+			to.limit.mark(l, seq)
 		}
-		to.send(seq, &out, pub.expires, pub.spare())
+		to.send(l, seq, &out, pub.expires, pub.spare())
 		pub.epoch = to.srv.db.Epoch()
 	default:
-		seq := to.enqueue(&out, deadline, w.group, store.Now)
+		seq := to.enqueue(l, &out, deadline, w.group, store.Now)
 		if w.word {
-			pub.await(to, seq)
+			pub.await(to, l, seq)
 		}
 		if to.durable() {
 			pub.disk = true
 			pub.epoch = to.srv.db.Epoch()
 		}
 		if to.limit != nil {
-			to.limit.mark(seq)
+			to.limit.mark(l, seq)
 			to.limit.watch()
 		}
 		pub.crowded = pub.crowded || to.crowded()
@@ -219,10 +255,10 @@ func (to *session) deliverOnce(pub *publication, w *want, retain bool) {
 }
 
 // send writes a message for the first time on this connection.
-func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t *ticket) {
-	w := &to.window
+func (to *session) send(l *lane, seq uint64, out *codec.Publish, expires time.Duration, t *ticket) {
+	w := &l.window
 	f := w.at(seq)
-	out.ID = packetID(seq)
+	out.ID = to.packetID(l, seq)
 	out.Dup = f.phase.again() // [MQTT-3.3.1-1]
 	*f = flight{phase: sent, qos: out.QoS, ticket: t}
 	w.sent = seq + 1
@@ -231,7 +267,7 @@ func (to *session) send(seq uint64, out *codec.Publish, expires time.Duration, t
 	if !to.conn.write(out, expires) {
 		to.conn.inflight--
 		to.lost(lossTooLarge, out.Topic)
-		to.finish(seq, codec.ImplementationSpecificError) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
+		to.finish(l, seq, codec.ImplementationSpecificError) // too large for this client: as if it had been delivered [MQTT-3.1.2-25]
 	}
 }
 
@@ -278,79 +314,90 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 // pump sends what waits, as far as the window is open. After a reconnect it begins at
 // the oldest message in flight, in the original order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
 func (to *session) pump() {
-	w := &to.window
-	for to.conn != nil && w.sent < to.queue.Next() && (to.conn.dev == nil || to.conn.dev.open(w.sent)) {
+	if to.live != nil {
+		to.pumpLanes()
+		return
+	}
+	to.pumpLane(&to.lane, math.MaxUint64)
+}
+
+// pumpLane sends what waits in one lane, up to the sequence number end; false: it could not
+// send all that.
+func (to *session) pumpLane(l *lane, end uint64) bool {
+	w := &l.window
+	for to.conn != nil && w.sent < min(end, l.queue.Next()) && (to.conn.dev == nil || to.conn.dev.open(w.sent)) {
 		seq := w.sent
 		switch w.phaseOf(seq) {
 		case released: // its PUBCOMP returns what it takes here: the client counts it still
 			to.conn.inflight++
-			to.pubrel(seq, to.windowEpoch)
+			to.pubrel(l, seq, l.windowEpoch)
 			w.sent++
 			continue
 		case done:
 			w.sent++
 			continue
 		}
-		if !to.open() {
+		if !to.open(l) {
 			if to.came > to.srv.committed && to.came != notYet {
 				to.block()
 			}
-			return
+			return false
 		}
-		rec, ok := to.queue.Record(seq)
+		rec, ok := l.queue.Record(seq)
 		if !ok {
 			w.sent++
-			to.finish(seq, codec.Success)
-			w.skip(to.queue.First())
+			to.finish(l, seq, codec.Success)
+			w.skip(l.queue.First())
 			continue
 		}
-		if to.limit != nil && !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
-			return
+		if to.limit != nil && l == &to.lane && !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
+			return false
 		}
-		if !to.sendRecord(seq, rec) {
-			return
+		if !to.sendRecord(l, seq, rec) {
+			return false
 		}
 	}
+	return to.conn != nil
 }
 
 // sendRecord sends one waiting message; false: it has to wait for the disk.
-func (to *session) sendRecord(seq uint64, rec []byte) bool {
+func (to *session) sendRecord(l *lane, seq uint64, rec []byte) bool {
 	s := to.srv
 	m, err := s.decodeRecord(rec)
 	if err != nil {
 		s.log.Error("unreadable message skipped", "client", to.id, "seq", seq, "err", err)
 		s.drop(&s.stats.Dropped.Damaged)
 		to.lost(lossDamaged, nil)
-		to.window.sent++
-		to.finish(seq, codec.ImplementationSpecificError)
+		l.window.sent++
+		to.finish(l, seq, codec.ImplementationSpecificError)
 		return true
 	}
-	again := to.window.phaseOf(seq).again()
+	again := l.window.phaseOf(seq).again()
 	if m.HasMessageExpiry && m.expires <= s.now && !again { // [MQTT-3.3.2-5]
 		s.drop(&s.stats.Dropped.Expired)
 		to.lost(lossExpired, m.Topic)
-		to.window.sent++
-		to.finish(seq, codec.ImplementationSpecificError)
+		l.window.sent++
+		to.finish(l, seq, codec.ImplementationSpecificError)
 		return true
 	}
 	if to.limit != nil && !again {
 		if at := to.limit.tooOldAt(&m); at != 0 && at <= s.now {
 			s.drop(&s.stats.Dropped.TooOld)
 			to.lost(lossOld, m.Topic)
-			to.window.sent++
-			to.finish(seq, codec.ImplementationSpecificError)
+			l.window.sent++
+			to.finish(l, seq, codec.ImplementationSpecificError)
 			return true
 		}
 	}
-	if m.QoS == 2 && to.durable() && !to.queue.Committed(seq) {
+	if m.QoS == 2 && to.durable() && !l.queue.Committed(seq) {
 		to.block()
 		return false
 	}
 	var t *ticket
 	if again {
-		t = to.window.at(seq).ticket
+		t = l.window.at(seq).ticket
 	}
-	to.send(seq, &m.Publish, m.expires, t)
+	to.send(l, seq, &m.Publish, m.expires, t)
 	return true
 }
 
@@ -364,62 +411,58 @@ func (to *session) block() {
 
 // acknowledged takes a PUBACK.
 func (to *session) acknowledged(id uint16, code codec.ReasonCode) {
-	seq, ok := to.window.seqOf(id)
-	if !ok || to.window.phaseOf(seq) != sent || to.window.at(seq).qos != 1 {
+	l, seq, p := to.inFlight(id)
+	if p != sent || l.window.at(seq).qos != 1 {
 		return
 	}
 	to.conn.inflight--
-	to.finish(seq, code)
+	to.finish(l, seq, code)
 	to.pump()
 }
 
 // received takes a PUBREC. PUBREL answers it once a crash can no longer undo it: the
 // receiver may forget the message at PUBREL and would take a resent one for new.
 func (to *session) received(id uint16, code codec.ReasonCode) {
-	seq, ok := to.window.seqOf(id)
-	var p phase
-	if ok {
-		p = to.window.phaseOf(seq)
-	}
+	l, seq, p := to.inFlight(id)
 	switch {
 	case p == released:
-		to.pubrel(seq, to.windowEpoch)
-	case p != sent || to.window.at(seq).qos != 2:
+		to.pubrel(l, seq, l.windowEpoch)
+	case p != sent || l.window.at(seq).qos != 2:
 		to.conn.acknowledge(ack{kind: codec.TypePubrel, id: id, code: codec.PacketIdentifierNotFound})
 	case code >= codec.UnspecifiedError: // [MQTT-4.3.3-4]
 		to.conn.inflight--
-		to.finish(seq, code)
+		to.finish(l, seq, code)
 		to.pump()
 	default:
-		to.window.at(seq).phase = released
-		epoch := to.saveWindow() // before the record goes: a crash between must find one of the two
-		to.done(seq)
-		to.pubrel(seq, epoch)
+		l.window.at(seq).phase = released
+		epoch := to.saveWindow(l) // before the record goes: a crash between must find one of the two
+		to.done(l, seq)
+		to.pubrel(l, seq, epoch)
 	}
 }
 
 // pubrel sends PUBREL for seq once epoch is committed.
-func (to *session) pubrel(seq, epoch uint64) {
-	to.conn.acknowledge(ack{kind: codec.TypePubrel, id: packetID(seq), epoch: epoch})
+func (to *session) pubrel(l *lane, seq, epoch uint64) {
+	to.conn.acknowledge(ack{kind: codec.TypePubrel, id: to.packetID(l, seq), epoch: epoch})
 }
 
 // completed takes a PUBCOMP.
 func (to *session) completed(id uint16) {
-	seq, ok := to.window.seqOf(id)
-	if !ok || to.window.phaseOf(seq) != released {
+	l, seq, p := to.inFlight(id)
+	if p != released {
 		return
 	}
 	to.conn.inflight--
-	to.finish(seq, codec.Success)
+	to.finish(l, seq, codec.Success)
 	to.pump()
 }
 
 // finish is the end of a message for this session: code is what its client said to it.
-func (to *session) finish(seq uint64, code codec.ReasonCode) {
-	t := to.window.at(seq).ticket
-	to.done(seq)
-	to.window.finish(seq)
-	to.touch()
+func (to *session) finish(l *lane, seq uint64, code codec.ReasonCode) {
+	t := l.window.at(seq).ticket
+	to.done(l, seq)
+	l.window.finish(seq)
+	to.touch(l)
 	t.done()
-	to.report(seq, code)
+	to.report(l, seq, code)
 }

@@ -14,6 +14,10 @@ type Limits struct {
 	MaxAge      time.Duration // 0: any; else what has waited so long when it could be sent, or sooner, is dropped
 	Policy      Policy        // at MaxBytes and MaxMessages, and at store.Config.MaxBytes
 
+	// What comes while the client is here, and of whose topic nothing waits, goes before
+	// what waits.
+	LiveFirst bool
+
 	// What waited while the client was away is sent no faster than so many messages,
 	// and bytes of them, a second; 0: as fast as it takes them. What comes later waits
 	// its turn and then has no bound.
@@ -42,6 +46,9 @@ type mark struct {
 	at  time.Duration
 }
 
+// marks tell when messages of a lane were queued, some of them, the oldest first.
+type marks []mark
+
 // maxMarks bounds what is remembered of when messages were queued: to the second in the
 // first minute or two, then twice as coarse at each doubling of that.
 const maxMarks = 128
@@ -68,12 +75,13 @@ const (
 // limit is what hangs on a session with Limits.
 type limit struct {
 	Limits
-	to     *session
-	timer  timer // for the oldest to be too old
-	drain  timer // for the budget to let the next go
-	budget budget
-	marks  []mark // when messages were queued, some of them, the oldest first
-	losses Losses
+	to        *session
+	timer     timer // for the oldest to be too old
+	drain     timer // for the budget to let the next go
+	budget    budget
+	marks     marks
+	liveMarks marks // of the live lane
+	losses    Losses
 }
 
 // Limit bounds what may wait for the session of a client that was provisioned. What
@@ -92,11 +100,15 @@ func (s *Server) Limit(clientID string, l Limits) {
 		s.unlimit(to)
 	}
 	to.limit = fresh
-	fresh.mark(to.queue.First())
+	to.liveFirst(l.LiveFirst)
+	for ln := range to.lanes {
+		fresh.mark(ln, ln.queue.First())
+	}
 	if l.Policy == Reject {
 		s.rejecting++
 	}
 	to.limit.expire()
+	to.pump() // what an older budget held back
 }
 
 // unlimit takes a session's limits back.
@@ -134,7 +146,7 @@ func (to *session) maxBytes() int64 {
 
 // tooMany says whether one message more may not wait, whatever its size.
 func (to *session) tooMany() bool {
-	return to.limit != nil && to.limit.MaxMessages != 0 && to.queue.Len() >= to.limit.MaxMessages
+	return to.limit != nil && to.limit.MaxMessages != 0 && to.messages() >= to.limit.MaxMessages
 }
 
 // deadline is the time that the record of a limited session's message is to have: when it expires, or
@@ -164,32 +176,36 @@ func (l *limit) tooOldAt(m *waiting) time.Duration {
 }
 
 // mark notes that a message is queued.
-func (l *limit) mark(seq uint64) {
+func (l *limit) mark(ln *lane, seq uint64) {
 	now := l.to.srv.now
-	if n := len(l.marks); n > 0 && now-l.marks[n-1].at < time.Second {
+	m := *l.marksOf(ln)
+	if n := len(m); n > 0 && now-m[n-1].at < time.Second {
 		return
 	}
-	l.marks = l.current()
-	if len(l.marks) == maxMarks {
+	m = append(m[:0], m.from(ln.queue.First())...)
+	if len(m) == maxMarks {
 		for i := range maxMarks / 2 {
-			l.marks[i] = l.marks[2*i]
+			m[i] = m[2*i]
 		}
-		l.marks = l.marks[:maxMarks/2]
+		m = m[:maxMarks/2]
 	}
-	l.marks = append(l.marks, mark{seq, now})
+	*l.marksOf(ln) = append(m, mark{seq, now})
 }
 
-// current are the marks from that of the oldest waiting message on.
-func (l *limit) current() []mark {
-	first := l.to.queue.First()
+func (l *limit) marksOf(ln *lane) *marks {
+	if ln == &l.to.lane {
+		return &l.marks
+	}
+	return &l.liveMarks
+}
+
+// from are the marks from that of the oldest waiting message, first, on.
+func (m marks) from(first uint64) marks {
 	i := 0
-	for i+1 < len(l.marks) && l.marks[i+1].seq <= first {
+	for i+1 < len(m) && m[i+1].seq <= first {
 		i++
 	}
-	if i == 0 {
-		return l.marks
-	}
-	return l.marks[:copy(l.marks, l.marks[i:])]
+	return m[i:]
 }
 
 // watch sets the timer for the oldest message, unless it is set.
@@ -206,21 +222,35 @@ func (l *limit) expire() {
 	if to.ended || l.MaxAge == 0 {
 		return
 	}
-	for seq, ok := to.oldest(); ok; seq, ok = to.oldest() {
-		rec, _ := to.queue.Record(seq)
+	var next time.Duration
+	for ln := range to.lanes {
+		if at := l.dropOld(ln); at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	if next != 0 {
+		l.timer.owner = l
+		s.setTimer(&l.timer, next)
+	}
+}
+
+// dropOld drops what is too old of a lane and not in flight, and tells when the next will
+// be; 0 if never.
+func (l *limit) dropOld(ln *lane) time.Duration {
+	to := l.to
+	s := to.srv
+	for seq, ok := ln.oldest(); ok; seq, ok = ln.oldest() {
+		rec, _ := ln.queue.Record(seq)
 		m, err := s.decodeRecord(rec)
 		at := l.tooOldAt(&m)
 		if err == nil && (at == 0 || at > s.now) {
-			if at != 0 {
-				l.timer.owner = l
-				s.setTimer(&l.timer, at)
-			}
-			return
+			return at
 		}
 		s.drop(&s.stats.Dropped.TooOld)
 		to.lost(lossOld, m.Topic)
-		to.discard(seq)
+		to.discard(ln, seq)
 	}
+	return 0
 }
 
 // lost notes a message that the session does not get.
@@ -250,11 +280,11 @@ func (to *session) lost(cause string, topic []byte) {
 }
 
 // lostRecord notes a waiting message that the session does not get.
-func (to *session) lostRecord(cause string, seq uint64) {
+func (to *session) lostRecord(cause string, l *lane, seq uint64) {
 	if to.limit == nil {
 		return
 	}
-	rec, _ := to.queue.Record(seq)
+	rec, _ := l.queue.Record(seq)
 	m, err := to.srv.decodeRecord(rec)
 	if err != nil {
 		m.Topic = nil
@@ -272,8 +302,8 @@ func (s *Server) Lost(clientID, cause string, topic []byte, id uint16) {
 	if to == nil {
 		return
 	}
-	if seq, ok := to.window.seqOf(id); ok && id != 0 && topic == nil {
-		to.lostRecord(cause, seq)
+	if l, seq, p := to.inFlight(id); p != idle && topic == nil {
+		to.lostRecord(cause, l, seq)
 		return
 	}
 	to.lost(cause, topic)
@@ -312,12 +342,11 @@ func (s *Server) Backlog(clientID string) (b Backlog) {
 	if to.conn != nil {
 		b.InFlight = int(to.conn.inflight)
 	}
-	if b.Messages = to.queue.Len(); b.Messages == 0 {
-		return b
-	}
-	b.Bytes = to.queue.Bytes()
-	if marks := to.limit.current(); len(marks) > 0 {
-		b.Oldest = s.now - marks[0].at
+	b.Messages, b.Bytes = to.messages(), to.bytes()
+	for l := range to.lanes {
+		if marks := to.limit.marksOf(l).from(l.queue.First()); l.queue.Len() > 0 && len(marks) > 0 {
+			b.Oldest = max(b.Oldest, s.now-marks[0].at)
+		}
 	}
 	return b
 }

@@ -39,7 +39,7 @@ func (s *Server) load() error {
 		byKey[n], away[to] = to, gone
 		return true
 	})
-	each("w", func(to *session, _, value string) bool { return to.loadWindow(value) })
+	each("w", func(to *session, lane, value string) bool { return to.loadWindow(lane, value) })
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
 	each("e", func(to *session, id, value string) bool { return to.loadReceipt(id, value, byKey) })
@@ -70,7 +70,9 @@ func (s *Server) load() error {
 	for to, gone := range away {
 		to.endForbidden()
 		if !gone {
-			to.presume()
+			for l := range to.lanes {
+				to.presume(l)
+			}
 		}
 	}
 	s.restoreDevices(devices)
@@ -99,18 +101,22 @@ func (to *session) wake(gone bool) {
 // presume takes what waits, as much as fits a window, for sent: the client was here when
 // the gateway was killed, and what it had been sent is not written each time. To a
 // message that was not, DUP does no harm. [MQTT-3.3.1-1], [MQTT-4.3.3-7]
-func (to *session) presume() {
-	w := &to.window
+func (to *session) presume(l *lane) {
+	w := &l.window
 	room := int(to.srv.cfg.MaxInflight)
 	if to.device != nil {
 		room = 2 // a device takes one at a time; that the one before is over may not be on disk
 	}
-	for seq := w.first; room > 0 && seq < min(to.queue.Next(), w.first+maxSpan); seq++ {
+	known := uint64(0) // what precedes it was sent
+	if to.live != nil && l == &to.lane {
+		known = to.live.reached()
+	}
+	for seq := w.first; (room > 0 || seq < known) && seq < min(l.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
 		if f.phase == done {
 			continue
 		}
-		if _, waits := to.queue.Record(seq); waits && f.phase == idle {
+		if _, waits := l.queue.Record(seq); waits && f.phase == idle {
 			f.phase = perhaps
 		}
 		w.past = max(w.past, seq+1)
@@ -189,22 +195,28 @@ func (s *Server) loadSession(key uint64, value string) (to *session, away bool) 
 	s.nextKey = max(s.nextKey, key+1)
 	s.sessions[to.id] = to
 	s.stats.Sessions++
-	to.openQueue()
+	to.lane.openQueue(to, key)
 	return to, state != 0
 }
 
 // loadWindow reads a record of session.saveWindow.
-func (to *session) loadWindow(value string) bool {
+func (to *session) loadWindow(name, value string) bool {
+	l := &to.lane
+	if name == ofLive {
+		to.openLive()
+		to.queue.SetNext(to.live.reached()) // it may have been empty, and have begun anew
+		l = &to.live.lane
+	}
 	f := fields{b: []byte(value)}
-	w := &to.window
+	w := &l.window
 	first, past := f.uvarint(), f.uvarint()
 	if f.bad || past < first || past-first > maxSpan {
 		return false
 	}
-	for seq := to.queue.First(); seq < min(first, to.queue.Next()); seq++ {
-		to.queue.Done(seq)
+	for seq := l.queue.First(); seq < min(first, l.queue.Next()); seq++ {
+		l.queue.Done(seq)
 	}
-	to.queue.SetNext(past)
+	l.queue.SetNext(past)
 	w.first, w.sent, w.past = first, first, past
 	for seq := first; seq < past && !f.bad; {
 		p, n := phase(f.byte()), f.uvarint()
@@ -214,7 +226,7 @@ func (to *session) loadWindow(value string) bool {
 		for ; n > 0; n-- {
 			w.at(seq).phase = p
 			if p == released || p == done {
-				to.queue.Done(seq)
+				l.queue.Done(seq)
 			}
 			seq++
 		}

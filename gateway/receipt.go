@@ -28,13 +28,14 @@ type receipt struct {
 
 // place is a message in the queue of a bridge.
 type place struct {
-	to  *session
-	seq uint64
+	to   *session
+	lane *lane
+	seq  uint64
 }
 
 // receipts are those that a session has to do with. Few sessions have any.
 type receipts struct {
-	due  map[uint64]*receipt // of a bridge: for what waits in its queue, by sequence number
+	due  map[place]*receipt  // of a bridge: for what waits in its queue
 	owed map[uint16]*receipt // of a publisher at QoS 2, by packet identifier
 
 	// acks are of the connection, and wait for a receipt. In 3.1.1 PUBACK and PUBREC that
@@ -45,7 +46,7 @@ type receipts struct {
 // receiptsOf makes room for the first receipt of a session.
 func (to *session) receiptsOf() *receipts {
 	if to.receipts == nil {
-		to.receipts = &receipts{due: make(map[uint64]*receipt), owed: make(map[uint16]*receipt)}
+		to.receipts = &receipts{due: make(map[place]*receipt), owed: make(map[uint16]*receipt)}
 	}
 	return to.receipts
 }
@@ -53,10 +54,11 @@ func (to *session) receiptsOf() *receipts {
 // await has the publisher of pub wait for the upstream of a bridge, in whose queue pub is
 // at seq. What a bridge brings is acknowledged by the disk: two upstreams do not hold each
 // other up.
-func (pub *publication) await(to *session, seq uint64) {
+func (pub *publication) await(to *session, l *lane, seq uint64) {
 	if r := pub.receiptOf(); r != nil {
-		r.places = append(r.places, place{to, seq})
-		to.receiptsOf().due[seq] = r
+		at := place{to, l, seq}
+		r.places = append(r.places, at)
+		to.receiptsOf().due[at] = r
 	}
 }
 
@@ -79,16 +81,17 @@ func (pub *publication) receiptOf() *receipt {
 
 // report ends the wait for what was at seq: code is what the upstream said to it, or why
 // the upstream will say nothing.
-func (to *session) report(seq uint64, code codec.ReasonCode) {
+func (to *session) report(l *lane, seq uint64, code codec.ReasonCode) {
 	if to.receipts == nil {
 		return
 	}
-	r := to.receipts.due[seq]
+	at := place{to, l, seq}
+	r := to.receipts.due[at]
 	if r == nil {
 		return
 	}
-	delete(to.receipts.due, seq)
-	r.places = slices.DeleteFunc(r.places, func(p place) bool { return p == place{to, seq} })
+	delete(to.receipts.due, at)
+	r.places = slices.DeleteFunc(r.places, func(p place) bool { return p == at })
 	if code >= codec.UnspecifiedError {
 		r.code = code
 	}
@@ -102,8 +105,8 @@ func (to *session) reportAll(code codec.ReasonCode) {
 	if to.receipts == nil {
 		return
 	}
-	for seq := range to.receipts.due {
-		to.report(seq, code)
+	for at := range to.receipts.due {
+		to.report(at.lane, at.seq, code)
 	}
 }
 
@@ -128,7 +131,7 @@ func (r *receipt) over() {
 // abandon ends a receipt for which nobody waits any more.
 func (r *receipt) abandon() {
 	for _, p := range r.places {
-		delete(p.to.receipts.due, p.seq)
+		delete(p.to.receipts.due, p)
 	}
 	r.places = nil
 }
@@ -142,7 +145,11 @@ func (to *session) owe(id uint16, r *receipt) {
 	}
 	var b []byte
 	for _, p := range r.places {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, p.to.key), p.seq)
+		key := p.to.key
+		if p.lane != &p.to.lane {
+			key |= liveKey
+		}
+		b = binary.AppendUvarint(binary.AppendUvarint(b, key), p.seq)
 	}
 	to.srv.db.Set(to.receiptKey(id), string(b), store.Now)
 }
@@ -195,13 +202,18 @@ func (to *session) loadReceipt(rest, value string, byKey map[uint64]*session) bo
 	r := &receipt{from: to, id: binary.BigEndian.Uint16([]byte(rest))}
 	f := fields{b: []byte(value)}
 	for len(f.b) > 0 && !f.bad {
-		bridge, seq := byKey[f.uvarint()], f.uvarint()
-		if bridge == nil {
+		key, seq := f.uvarint(), f.uvarint()
+		bridge := byKey[key&^liveKey]
+		if bridge == nil || key&liveKey != 0 && bridge.live == nil {
 			continue
 		}
-		_, waits := bridge.queue.Record(seq)
-		if waits = waits || bridge.window.phaseOf(seq) == released; waits && to.holds(r.id) {
-			r.places = append(r.places, place{bridge, seq})
+		l := &bridge.lane
+		if key&liveKey != 0 {
+			l = &bridge.live.lane
+		}
+		_, waits := l.queue.Record(seq)
+		if waits = waits || l.window.phaseOf(seq) == released; waits && to.holds(r.id) {
+			r.places = append(r.places, place{bridge, l, seq})
 		}
 	}
 	if f.bad || len(r.places) == 0 {
@@ -209,7 +221,7 @@ func (to *session) loadReceipt(rest, value string, byKey map[uint64]*session) bo
 		return !f.bad
 	}
 	for _, p := range r.places {
-		p.to.receiptsOf().due[p.seq] = r
+		p.to.receiptsOf().due[p] = r
 	}
 	to.receiptsOf().owed[r.id] = r
 	return true

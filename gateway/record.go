@@ -15,15 +15,16 @@ import (
 //	via        uvarint length, and the shared subscription by which it came to the queue;
 //	           of a retained message the bridge that brought it
 //	PUBLISH    as MQTT 5 would send it, with packet identifier 1 above QoS 0
+//	place      in a live lane only, see there
 //
 // A session is these keys of the store; n is its number, 8 bytes big endian:
 //
 //	s/n         what it is, see session.save
 //	u/n filter  a subscription: options, identifier
-//	w/n         what is in flight: first, past, phases of those between
+//	w/n         what is in flight: first, past, phases of those between; of the live lane w/n1
 //	i/n         QoS 2 identifiers received and not released
 //	e/n id      where one of these waits for upstreams, see session.owe
-//	q/n ...     its queue, kept by store
+//	q/n ...     its queue, kept by store; of the live lane, n has the first bit set
 //	r/topic     a retained message
 //
 // Each is a fact of its own, and what one commit brings is on disk as a whole or not
@@ -82,9 +83,13 @@ func recordSize(m *codec.Message) int64 {
 	return int64(n)
 }
 
-// enqueue puts a message behind all that waits for the session.
-func (to *session) enqueue(p *codec.Publish, expires time.Duration, group string, when store.Urgency) uint64 {
-	seq := to.queue.Append(to.srv.encodeRecord(p, expires, group), when)
+// enqueue puts a message behind all that waits in a lane.
+func (to *session) enqueue(l *lane, p *codec.Publish, expires time.Duration, group string, when store.Urgency) uint64 {
+	rec := to.srv.encodeRecord(p, expires, group)
+	if to.live != nil {
+		rec = to.live.enter(to, l, p.Topic, rec)
+	}
+	seq := l.queue.Append(rec, when)
 	to.count()
 	return seq
 }
@@ -184,13 +189,13 @@ func (to *session) saveHeld() uint64 {
 	return to.heldEpoch
 }
 
-// saveWindow stores what is in flight, if the session lasts, and returns the epoch in
+// saveWindow stores what is in flight of a lane, if the session lasts, and returns the epoch in
 // which it will be on disk; 0 if it need not be. The phases are run lengths.
-func (to *session) saveWindow() uint64 {
+func (to *session) saveWindow(l *lane) uint64 {
 	if !to.durable() {
 		return 0
 	}
-	w := &to.window
+	w := &l.window
 	past := max(w.past, w.sent)
 	b := binary.AppendUvarint(nil, w.first)
 	b = binary.AppendUvarint(b, past)
@@ -202,9 +207,19 @@ func (to *session) saveWindow() uint64 {
 		b = append(b, byte(p))
 		b = binary.AppendUvarint(b, seq-from)
 	}
-	to.srv.db.Set(to.diskKey('w'), string(b), store.Now)
-	to.windowEpoch = to.srv.db.Epoch()
-	return to.windowEpoch
+	to.srv.db.Set(to.windowKey(l), string(b), store.Now)
+	l.windowEpoch = to.srv.db.Epoch()
+	return l.windowEpoch
+}
+
+// ofLive ends the keys of what is stored of live lanes.
+const ofLive = "1"
+
+func (to *session) windowKey(l *lane) string {
+	if l == &to.lane {
+		return to.diskKey('w')
+	}
+	return to.diskKey('w') + ofLive
 }
 
 // saveAfter is how long a window that has moved may stay unsaved. A crash sends again
@@ -214,17 +229,23 @@ const saveAfter = 2 * time.Second
 
 // touch has the window stored soon, if what is done is on disk and would be sent again
 // after a crash.
-func (to *session) touch() {
+func (to *session) touch(l *lane) {
 	s := to.srv
-	if to.moved || !to.durable() || to.queue.Len() == 0 {
+	if l.moved || !to.durable() || l.queue.Len() == 0 {
 		return
 	}
-	to.moved = true
-	s.touched = append(s.touched, to)
+	l.moved = true
+	s.touched = append(s.touched, movedLane{to, l})
 	if s.saver.index == 0 {
 		s.saver.owner = (*saver)(s)
 		s.setTimer(&s.saver, s.now+saveAfter)
 	}
+}
+
+// movedLane is a lane whose window has moved since it was stored.
+type movedLane struct {
+	to *session
+	*lane
 }
 
 // saver stores the windows that have moved.
@@ -232,10 +253,10 @@ type saver Server
 
 func (v *saver) expire() {
 	s := (*Server)(v)
-	for _, to := range s.touched {
-		to.moved = false
-		if !to.ended && to.queue.Len() > 0 && to.queue.Committed(to.window.first) {
-			to.saveWindow()
+	for _, t := range s.touched {
+		t.moved = false
+		if !t.to.ended && t.queue.Len() > 0 && t.queue.Committed(t.window.first) {
+			t.to.saveWindow(t.lane)
 		}
 	}
 	s.touched = s.touched[:0]
@@ -243,15 +264,20 @@ func (v *saver) expire() {
 
 // forget removes all that is stored of the session.
 func (to *session) forget() {
-	to.queue.Remove()
+	for l := range to.lanes {
+		l.queue.Remove()
+	}
 	to.count()
 	if !to.stored {
 		return
 	}
 	to.forgetDevice()
 	db := to.srv.db
-	for _, kind := range []byte{'s', 'w', 'i'} {
+	for _, kind := range []byte{'s', 'i'} {
 		db.Delete(to.diskKey(kind), store.Soon)
+	}
+	for l := range to.lanes {
+		db.Delete(to.windowKey(l), store.Soon)
 	}
 	for _, sub := range to.subs.list {
 		db.Delete(subscriptionKey(to, sub.filter), store.Soon)

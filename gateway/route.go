@@ -126,7 +126,7 @@ func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 			continue
 		}
 		if !to.hasRoom(size) {
-			s.warnFull("client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
+			s.warnFull("client", to.id, "waiting", to.messages(), "bytes", to.bytes())
 			return true
 		}
 		copies++

@@ -86,7 +86,7 @@ type Server struct {
 	unfinished map[*conn]subscribing // SUBSCRIBEs whose retained messages are being sent
 	blocked    []*session            // with QoS 2 messages that wait for the disk to be sent
 	tickets    []*ticket             // used no more
-	touched    []*session            // whose windows have moved since they were stored
+	touched    []movedLane           // whose windows have moved since they were stored
 	saver      timer                 // stores them
 	failing    error                 // what the disk says; nil: it is well
 	closing    bool

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"sluice/codec"
-	"sluice/store"
 )
 
 // notYet is the epoch in which the client came of a session that was provisioned for it,
@@ -24,28 +23,25 @@ type session struct {
 	id  string // the client identifier; but see Rename
 	key uint64 // its number in the store
 
-	conn        *conn // nil: away
-	user        string
-	subs        subscriptions
-	queue       *store.Queue
-	window      window
-	held        []uint16       // QoS 2 identifiers received and not released, sorted
-	heldEpoch   uint64         // when held is on disk
-	windowEpoch uint64         // when a released message is
-	came        uint64         // when it is on disk that the client has come; notYet
-	will        *will          // of a client that is gone: waits for its delay
-	device      *deviceSession // nil: it has never been an MQTT-SN device
-	receipts    *receipts      // nil: it has nothing to do with any
-	timer       timer          // of the will, or of the end of the session
-	expires     time.Duration
-	dropped     uint64 // messages below were looked at for dropping
-	unstored    int64  // bytes of the queue that are counted in Server.unstored
-	limit       *limit // nil: the Config's limits
-	expiry      uint32 // seconds after the connection ends; 0: with it; never
-	blocked     bool   // is in Server.blocked
-	moved       bool   // is in Server.touched
-	stored      bool   // has records in the store
-	ended       bool
+	conn      *conn // nil: away
+	user      string
+	subs      subscriptions
+	lane                     // what waits: all, or the backlog
+	live      *live          // nil: there is only one lane
+	held      []uint16       // QoS 2 identifiers received and not released, sorted
+	heldEpoch uint64         // when held is on disk
+	came      uint64         // when it is on disk that the client has come; notYet
+	will      *will          // of a client that is gone: waits for its delay
+	device    *deviceSession // nil: it has never been an MQTT-SN device
+	receipts  *receipts      // nil: it has nothing to do with any
+	timer     timer          // of the will, or of the end of the session
+	expires   time.Duration
+	unstored  int64  // bytes of the queue that are counted in Server.unstored
+	limit     *limit // nil: the Config's limits
+	expiry    uint32 // seconds after the connection ends; 0: with it; never
+	blocked   bool   // is in Server.blocked
+	stored    bool   // has records in the store
+	ended     bool
 }
 
 // durable says whether the session's state survives the program.
@@ -56,20 +52,9 @@ func (s *Server) newSession(id string, expiry uint32) *session {
 	to := &session{srv: s, id: id, key: s.nextKey, expiry: expiry}
 	s.nextKey++
 	s.sessions[id] = to
-	to.openQueue()
+	to.lane.openQueue(to, to.key)
 	s.stats.Sessions++
 	return to
-}
-
-// openQueue gives the session its queue: on disk if it is durable.
-func (to *session) openQueue() {
-	if to.durable() {
-		to.queue = to.srv.db.Queue(to.key)
-	} else {
-		to.queue = (*store.DB)(nil).Queue(0)
-	}
-	to.window.first = to.queue.First()
-	to.window.sent, to.window.past = to.window.first, to.window.first
 }
 
 // attach gives a session its connection. What was in flight is sent again by pump.
@@ -80,8 +65,13 @@ func (to *session) attach(c *conn) {
 	to.will = nil
 	s.stopTimer(&to.timer)
 	to.expires = 0
-	to.window.past = max(to.window.past, to.window.sent)
-	to.window.sent = to.window.first
+	for l := range to.lanes {
+		l.window.past = max(l.window.past, l.window.sent)
+		l.window.sent = l.window.first
+	}
+	if v := to.live; v != nil {
+		v.before = v.queue.Next()
+	}
 	to.limit.here()
 	s.stats.Connected++
 	to.save()
@@ -113,8 +103,10 @@ func (to *session) leave() {
 		}
 	}
 	to.save()
-	if max(to.window.past, to.window.sent) > to.window.first {
-		to.saveWindow() // so that it is known over a restart what was sent before [MQTT-3.3.1-1]
+	for l := range to.lanes {
+		if max(l.window.past, l.window.sent) > l.window.first {
+			to.saveWindow(l) // so that it is known over a restart what was sent before [MQTT-3.3.1-1]
+		}
 	}
 	to.schedule()
 }
@@ -146,7 +138,7 @@ func (to *session) schedule() {
 func (to *session) expire() {
 	s := to.srv
 	if to.expires != 0 && to.expires <= s.now {
-		s.log.Info("session expired", "client", to.id, "waiting", to.queue.Len())
+		s.log.Info("session expired", "client", to.id, "waiting", to.messages())
 		to.end()
 		return
 	}
@@ -174,7 +166,7 @@ func (to *session) end() {
 		s.remembered--
 	}
 	to.handOn()
-	for range to.queue.Len() {
+	for range to.messages() {
 		s.drop(&s.stats.Dropped.SessionEnded)
 	}
 	to.forget()
@@ -209,12 +201,12 @@ func (to *session) hasRoom(size int64) bool {
 	if to.expiry == 0 {
 		room -= s.unstored
 	}
-	return to.queue.Bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
+	return to.bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
 }
 
 // done takes a message out of the queue.
-func (to *session) done(seq uint64) {
-	to.queue.Done(seq)
+func (to *session) done(l *lane, seq uint64) {
+	l.queue.Done(seq)
 	to.count()
 }
 
@@ -252,38 +244,40 @@ func (to *session) makeRoom(pub *publication) bool {
 	if to.policy() == DropOldest {
 		// The store has the room of what is dropped only after a commit or two. As much
 		// as comes has to go, not all that there is.
-		before := to.queue.Bytes()
-		for seq, ok := to.oldest(); ok; seq, ok = to.oldest() {
-			s.drop(&s.stats.Dropped.QueueFull)
-			to.lostRecord(lossFull, seq)
-			to.discard(seq)
-			left := to.queue.Bytes()
-			if to.hasRoom(size) || !to.tooMany() && left+size <= to.maxBytes() && before-left >= size {
-				return true
+		before := to.bytes()
+		for l := range to.lanes {
+			for seq, ok := l.oldest(); ok; seq, ok = l.oldest() {
+				s.drop(&s.stats.Dropped.QueueFull)
+				to.lostRecord(lossFull, l, seq)
+				to.discard(l, seq)
+				left := to.bytes()
+				if to.hasRoom(size) || !to.tooMany() && left+size <= to.maxBytes() && before-left >= size {
+					return true
+				}
 			}
 		}
 	}
 	s.drop(&s.stats.Dropped.QueueFull)
 	to.lost(lossFull, pub.Topic)
-	s.warnFull("client", to.id, "waiting", to.queue.Len(), "bytes", to.queue.Bytes())
+	s.warnFull("client", to.id, "waiting", to.messages(), "bytes", to.bytes())
 	return false
 }
 
 // oldest finds the message that waits longest and is not in flight.
-func (to *session) oldest() (seq uint64, ok bool) {
-	for seq = max(to.dropped, to.window.past, to.window.sent, to.queue.First()); seq < to.queue.Next(); seq++ {
-		if _, ok := to.queue.Record(seq); ok {
+func (l *lane) oldest() (seq uint64, ok bool) {
+	for seq = max(l.dropped, l.window.past, l.window.sent, l.queue.First()); seq < l.queue.Next(); seq++ {
+		if _, ok := l.queue.Record(seq); ok {
 			return seq, true
 		}
 	}
 	return seq, false
 }
 
-// discard drops the oldest message.
-func (to *session) discard(seq uint64) {
-	to.done(seq)
-	to.dropped = seq + 1
-	to.report(seq, codec.QuotaExceeded)
+// discard drops the oldest message of a lane.
+func (to *session) discard(l *lane, seq uint64) {
+	to.done(l, seq)
+	l.dropped = seq + 1
+	to.report(l, seq, codec.QuotaExceeded)
 }
 
 // warnFull tells the log, at most once a minute, what is full: one client that does not

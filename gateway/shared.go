@@ -60,7 +60,7 @@ func (g *group) pick(size int64) *subscription {
 		r := 0
 		if sub.session.conn != nil {
 			r = 2
-			if sub.session.open() {
+			if sub.session.open(&sub.session.lane) {
 				r = 4
 			}
 		}
@@ -92,19 +92,25 @@ func (g *group) full(size int64) bool {
 // handOn gives another member what waits for a session that ends and came to it by a
 // shared subscription, but for QoS 2 messages already sent. [MQTT-4.8.2-4] to [MQTT-4.8.2-6]
 func (to *session) handOn() {
+	for l := range to.lanes {
+		to.handOnLane(l)
+	}
+}
+
+func (to *session) handOnLane(l *lane) {
 	s := to.srv
-	for seq := to.queue.First(); seq < to.queue.Next(); seq++ {
-		rec, ok := to.queue.Record(seq)
+	for seq := l.queue.First(); seq < l.queue.Next(); seq++ {
+		rec, ok := l.queue.Record(seq)
 		if !ok {
 			continue
 		}
 		m, err := s.decodeRecord(rec)
 		g := s.groups[m.via]
-		if err != nil || g == nil || m.QoS == 2 && to.window.phaseOf(seq) == sent {
+		if err != nil || g == nil || m.QoS == 2 && l.window.phaseOf(seq) == sent {
 			continue
 		}
 		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
 		g.deliver(&pub)
-		to.done(seq) // only now: a crash between may bring it twice, but not lose it
+		to.done(l, seq) // only now: a crash between may bring it twice, but not lose it
 	}
 }

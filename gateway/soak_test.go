@@ -28,6 +28,7 @@ type machine struct {
 	got     map[string][]int // by topic, the numbers that came
 	held    map[uint16]bool  // QoS 2 identifiers received and not released
 	answers []codec.Packet   // not sent yet
+	counts  bool             // that no more than its Receive Maximum comes
 	fault   string
 }
 
@@ -41,10 +42,13 @@ func newMachine(at *site, name string, v codec.Version) *machine {
 	return &machine{at: at, name: name, v: v, next: make(map[string]int), got: make(map[string][]int), held: make(map[uint16]bool)}
 }
 
+// machineMaximum is the Receive Maximum of machines, at which they hold the gateway.
+const machineMaximum = 7
+
 // connect comes back, and goes on where it was.
 func (d *machine) connect() {
 	d.peer = d.at.dial(d.name, d.v)
-	c := codec.Connect{Version: d.v, ClientID: []byte(d.name), ReceiveMaximum: 7}
+	c := codec.Connect{Version: d.v, ClientID: []byte(d.name), ReceiveMaximum: machineMaximum}
 	keep(&c)
 	d.say(&c)
 	d.at.settle()
@@ -77,7 +81,10 @@ func (d *machine) publish(qos byte) {
 	if len(d.flows) >= 10 {
 		return
 	}
-	topic := fmt.Sprintf("%s/%d", d.name, qos)
+	d.publishOn(fmt.Sprintf("%s/%d", d.name, qos), qos)
+}
+
+func (d *machine) publishOn(topic string, qos byte) {
 	d.lastID++
 	f := &flow{Publish: *message(topic, strconv.Itoa(d.next[topic]), qos, d.lastID)}
 	d.next[topic]++
@@ -90,6 +97,9 @@ func (d *machine) listen() {
 	for p := d.peer.next(); p != nil; p = d.peer.next() {
 		switch p := p.(type) {
 		case *codec.Publish:
+			if d.counts && !d.held[p.ID] && d.unanswered() >= machineMaximum {
+				d.fault = "more than its Receive Maximum came"
+			}
 			if p.QoS == 2 {
 				d.answers = append(d.answers, &codec.Pubrec{ID: p.ID})
 				if d.held[p.ID] {
@@ -120,6 +130,18 @@ func (d *machine) listen() {
 			d.fault = "got " + show(p)
 		}
 	}
+}
+
+// unanswered is how many messages it has taken and not ended, those at QoS 2 since before
+// this connection included: many a server counts so.
+func (d *machine) unanswered() int {
+	n := len(d.held)
+	for _, a := range d.answers {
+		if a.Type() == codec.TypePuback {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *machine) ended(id uint16, qos byte) {

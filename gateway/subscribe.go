@@ -324,7 +324,7 @@ func (s *Server) Provisioned() (waiting map[string]int) {
 	waiting = make(map[string]int)
 	for id, to := range s.sessions {
 		if id[0] == '$' && to.expiry == never {
-			waiting[id] = to.queue.Len()
+			waiting[id] = to.messages()
 		}
 	}
 	return waiting
