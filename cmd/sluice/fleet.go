@@ -142,6 +142,7 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 		Policy:        gateway.Policy(*b.QueuePolicy),
 		DrainMessages: b.DrainMessages,
 		DrainBytes:    int64(b.DrainBytes),
+		LiveFirst:     b.LiveFirst,
 		Lost:          w.report.wake,
 	})
 	return w, nil

@@ -214,7 +214,7 @@ func TestSameBridge(t *testing.T) {
 	if !one.same(read()) || !one.same(read("KEEPALIVE=60s")) {
 		t.Error("what says the same is not the same")
 	}
-	for _, more := range []string{"UP=a/# 1 ack=upstream", "NAME=b", "PAUSED=true", "KEEPALIVE=auto", "URL=mqtts://a,mqtts://b", "UP_PREFIX=p/"} {
+	for _, more := range []string{"UP=a/# 1 ack=upstream", "NAME=b", "PAUSED=true", "LIVE_FIRST=true", "KEEPALIVE=auto", "URL=mqtts://a,mqtts://b", "UP_PREFIX=p/"} {
 		if one.same(read(more)) {
 			t.Errorf("%s makes no difference", more)
 		}

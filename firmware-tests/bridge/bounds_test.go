@@ -159,6 +159,45 @@ func TestBacklogDrainsByBudget(t *testing.T) {
 	})
 }
 
+// What comes while the backlog goes up is before it if nothing of its topic waits, else behind.
+func TestLiveGoesBeforeTheBacklog(t *testing.T) {
+	at(t, all, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, in("UP=@live/# 1", up.name), "DRAIN_MESSAGES=20", "LIVE_FIRST=true")
+		center, device := s.center("center"), s.device("device")
+		center.subscribe(1, in("@live/#", up.name))
+		s.line.Cut()
+		s.tells("there is no connection", "state", func(r report) bool { return !r.Connected })
+		log, alarm := in("@live/log", up.name), in("@live/alarm", up.name)
+		const n = 100
+		for i := range n {
+			device.publish(wire.Publish{Topic: log, Payload: fmt.Sprint(i), QoS: 1})
+		}
+		s.line.Heal()
+		center.want("the backlog", log, "0")
+		began := time.Now()
+		device.publish(wire.Publish{Topic: alarm, Payload: "fire", QoS: 1})
+		device.publish(wire.Publish{Topic: log, Payload: fmt.Sprint(n), QoS: 1})
+		next, alarmed := 1, false
+		for next <= n || !alarmed {
+			p := center.next()
+			switch {
+			case p == nil:
+				t.Fatalf("nothing comes after %d, alarmed %v", next-1, alarmed)
+			case p.Topic == alarm && !alarmed:
+				t.Logf("the alarm is there after %v, behind %d of %d that waited", time.Since(began), next, n)
+				if next > n/2 { // of 5 seconds
+					t.Errorf("the alarm is behind %d of %d that waited", next, n)
+				}
+				alarmed = true
+			case p.Topic == log && p.Payload == fmt.Sprint(next):
+				next++
+			default:
+				t.Fatalf("%s %s came, want %d", p.Topic, p.Payload, next)
+			}
+		}
+	})
+}
+
 // Who stands beside the gateway keeps a bridge off the line, and lets it on again.
 func TestPauseAndDrain(t *testing.T) {
 	at(t, all, func(t *testing.T, up *upstream) {

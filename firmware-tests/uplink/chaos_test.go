@@ -222,6 +222,9 @@ func newStage(t *testing.T, r *rand.Rand) *stage {
 	if r.IntN(2) == 0 {
 		settings = append(settings, "VERSION=3.1.1")
 	}
+	if r.IntN(2) == 0 {
+		settings = append(settings, "LIVE_FIRST=true", fmt.Sprint("DRAIN_MESSAGES=", r.IntN(2)*1000))
+	}
 	if r.IntN(3) == 0 {
 		ca := newAuthority(t)
 		s.front = newFront(t, ca, s.line.Addr)
