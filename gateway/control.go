@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"sluice/codec"
+	"sluice/store"
 )
 
 // controlPrefix begins the topics on which clients tell the gateway what to do.
@@ -13,18 +14,65 @@ func isControl(topic []byte) bool {
 	return len(topic) > len(controlPrefix) && string(topic[:len(controlPrefix)]) == controlPrefix
 }
 
+// A Command is a message for the gateway itself, published on $CONTROL/ and Topic.
+type Command struct {
+	Topic   string
+	Payload string
+
+	srv   *Server
+	epoch uint64 // when what it changes is on disk; 0: it need not be
+}
+
+// Keep puts a note to the session of a client that was provisioned, in place of the one
+// there is; "" is none. It stays until the session is forgotten, and is on disk before the
+// command is acknowledged. Only for Config.Control, while that is called.
+func (cmd *Command) Keep(clientID, note string) {
+	to := cmd.srv.sessions[clientID]
+	if to == nil {
+		return
+	}
+	to.note = note
+	cmd.epoch = to.saveNote() // also the same again, which may not be on disk yet
+}
+
+// Kept returns the note at the session of a client; "" if there is none.
+func (s *Server) Kept(clientID string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to := s.sessions[clientID]; to != nil {
+		return to.note
+	}
+	return ""
+}
+
+// saveNote stores the note, if the session lasts, and returns the epoch in which it will be
+// on disk; 0 if it need not be.
+func (to *session) saveNote() uint64 {
+	if !to.durable() {
+		return 0
+	}
+	db := to.srv.db
+	if to.note == "" {
+		db.Delete(to.diskKey('k'), store.Now)
+	} else {
+		db.Set(to.diskKey('k'), to.note, store.Now)
+	}
+	return db.Epoch()
+}
+
 // control takes a message for the gateway itself. It goes to nobody else, and is
 // acknowledged when it has been obeyed.
 func (c *conn) control(p *codec.Publish) {
 	s := c.srv
+	cmd := Command{Topic: string(p.Topic[len(controlPrefix):]), Payload: string(p.Payload), srv: s}
 	code := codec.NotAuthorized
 	if s.cfg.Control != nil && c.mayControl(p.Topic) {
-		code = s.cfg.Control(string(p.Topic[len(controlPrefix):]), string(p.Payload))
+		code = s.cfg.Control(&cmd)
 	}
 	s.log.Info("control", "client", c.session.id, "user", c.user, "topic", string(p.Topic), "outcome", code.String())
 	if code < codec.UnspecifiedError {
 		if p.QoS > 0 {
-			c.accept(p, &publication{wanted: true})
+			c.accept(p, &publication{wanted: true, epoch: cmd.epoch})
 		}
 		return
 	}

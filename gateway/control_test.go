@@ -10,11 +10,11 @@ import (
 func TestControl(t *testing.T) {
 	list := accounts(t, "boss", " write #", " write $CONTROL/bridge/+", "device", "other", " write #", "all", " read #", " read $CONTROL/#")
 	told := ""
-	cfg := Config{Access: list, Control: func(topic, payload string) codec.ReasonCode {
-		if payload == "fly" {
+	cfg := Config{Access: list, Control: func(cmd *Command) codec.ReasonCode {
+		if cmd.Payload == "fly" {
 			return codec.PayloadFormatInvalid
 		}
-		told += topic + " " + payload + ";"
+		told += cmd.Topic + " " + cmd.Payload + ";"
 		return codec.Success
 	}}
 	inBubble(t, cfg, func(at *site) {
@@ -61,6 +61,44 @@ func TestControl(t *testing.T) {
 		id := m.register("$CONTROL/bridge/cloud")
 		m.send(&sn.Publish{QoS: 1, TopicID: id, MessageID: 7, Data: []byte("pause")})
 		m.want("no device, wherever it seems to be", &sn.Puback{TopicID: id, MessageID: 7, Code: sn.NotSupported})
+	})
+}
+
+// A note that a command leaves is on disk before the command is acknowledged.
+func TestCommandIsKept(t *testing.T) {
+	cfg := Config{Access: accounts(t, "boss", " write $CONTROL/x"), Control: func(cmd *Command) codec.ReasonCode {
+		cmd.Keep("$bridge/up", cmd.Payload)
+		return codec.Success
+	}}
+	onDisk(t, cfg, func(at *site) {
+		want := func(sentence, note string) {
+			t.Helper()
+			if got := at.srv.Kept("$bridge/up"); got != note {
+				t.Errorf("%s the note is %q, want %q", sentence, got, note)
+			}
+		}
+		at.provision("$bridge/up", "plant/#")
+		for _, note := range []string{"pause", "pause", "", "hold"} {
+			boss := at.join("boss", codec.V5, as("boss", "sesame"))
+			at.disk <- struct{}{}
+			boss.send(message("$CONTROL/x", note, 1, 1))
+			boss.send(message("$CONTROL/x", note, 1, 2))
+			boss.wantIdle("neither is on disk")
+			<-at.disk
+			boss.want("both are", &codec.Puback{ID: 1}, &codec.Puback{ID: 2})
+			at.crash(nil)
+			want("after a power cut", note)
+		}
+		at.srv.Rename("$bridge/up", "$bridge/other")
+		at.restart()
+		want("the old name is gone and", "")
+		at.srv.Rename("$bridge/other", "$bridge/up")
+		want("called otherwise", "hold")
+		at.srv.Forget("$bridge/up")
+		at.provision("$bridge/up", "plant/#")
+		want("forgotten", "")
+		at.restart()
+		want("forgotten, after a restart", "")
 	})
 }
 

@@ -41,6 +41,10 @@ func (s *Server) load() error {
 	})
 	each("w", func(to *session, lane, value string) bool { return to.loadWindow(lane, value) })
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
+	each("k", func(to *session, _, value string) bool {
+		to.note = value
+		return true
+	})
 	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
 	each("e", func(to *session, id, value string) bool { return to.loadReceipt(id, value, byKey) })
 	devices := make(map[*session]*device)

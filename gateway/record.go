@@ -24,6 +24,7 @@ import (
 //	w/n         what is in flight: first, past, phases of those between; of the live lane w/n1
 //	i/n         QoS 2 identifiers received and not released
 //	e/n id      where one of these waits for upstreams, see session.owe
+//	k/n         its note, see Command.Keep
 //	q/n ...     its queue, kept by store; of the live lane, n has the first bit set
 //	r/topic     a retained message
 //
@@ -273,7 +274,7 @@ func (to *session) forget() {
 	}
 	to.forgetDevice()
 	db := to.srv.db
-	for _, kind := range []byte{'s', 'i'} {
+	for _, kind := range []byte{'s', 'i', 'k'} {
 		db.Delete(to.diskKey(kind), store.Soon)
 	}
 	for l := range to.lanes {

@@ -42,10 +42,10 @@ type Config struct {
 	Batches          Batches
 	SN               SN
 
-	// Control takes what a client publishes on $CONTROL/ and topic, and says what came
-	// of it: Success, or why nothing. It is called with the server's lock held: it may
-	// not wait, nor call the server. nil: there is nothing to control.
-	Control func(topic, payload string) codec.ReasonCode
+	// Control obeys a command, and says what came of it: Success, or why nothing. It is
+	// called with the server's lock held: it may not wait, nor call the server. nil: there
+	// is nothing to control.
+	Control func(*Command) codec.ReasonCode
 
 	Log *slog.Logger // nil: discards
 }

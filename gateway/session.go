@@ -38,6 +38,7 @@ type session struct {
 	expires   time.Duration
 	unstored  int64  // bytes of the queue that are counted in Server.unstored
 	limit     *limit // nil: the Config's limits
+	note      string // see Command.Keep
 	expiry    uint32 // seconds after the connection ends; 0: with it; never
 	blocked   bool   // is in Server.blocked
 	stored    bool   // has records in the store
