@@ -7,9 +7,9 @@ import (
 
 var errPaused = errors.New("paused")
 
-// Pause has the bridge take leave of its upstream and stay away until Resume, or the
-// end of the process. What is to go up waits in the gateway, what is to come down with
-// the upstream.
+// Pause has the bridge take leave of its upstream and stay away until Resume. What is to go
+// up waits in the gateway, what is to come down with the upstream. When the bridge has
+// left, Config.Changed is called.
 func (b *Bridge) Pause() {
 	b.mu.Lock()
 	b.status.Paused = true
@@ -17,7 +17,6 @@ func (b *Bridge) Pause() {
 		b.interrupt()
 	}
 	b.mu.Unlock()
-	b.cfg.Changed()
 }
 
 // Resume ends a pause. The bridge connects at once, also if it was not paused but
@@ -44,6 +43,7 @@ func (b *Bridge) unpaused(ctx context.Context) (context.Context, context.CancelF
 			return ctx, b.interrupt
 		}
 		b.mu.Unlock()
+		b.cfg.Changed()
 		select {
 		case <-b.resumed:
 		case <-ctx.Done():

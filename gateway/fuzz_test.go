@@ -45,7 +45,7 @@ type harbour struct {
 var wires = []string{"tcp", "ws", "pipe", "tcp", "ws", "tcp", "tls", "wss"}
 
 // obey does what a client says by $CONTROL/.
-func obey(string, string) codec.ReasonCode { return codec.Success }
+func obey(*Command) codec.ReasonCode { return codec.Success }
 
 // openHarbour begins on what the store in dir has.
 func openHarbour(t testing.TB, dir string) *harbour {

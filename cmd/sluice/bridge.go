@@ -62,7 +62,8 @@ func (c *command) bridge(ctx context.Context) error {
 	return nil
 }
 
-// tellBridge has a bridge pause, resume or drain.
+// tellBridge has a bridge pause, resume or drain, and waits until its state says so, if this
+// user may read that.
 func tellBridge(ctx context.Context, to *target, name, what string) error {
 	if what != "pause" && what != "resume" && what != "drain" {
 		return usage("%q is none of pause, resume, drain", what)
@@ -72,29 +73,68 @@ func tellBridge(ctx context.Context, to *target, name, what string) error {
 		return err
 	}
 	defer client.disconnect()
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(to.timeout))
+	defer cancel()
 	stop := context.AfterFunc(ctx, client.disconnect)
 	defer stop()
-	p := codec.Publish{ID: 1, Message: codec.Message{Topic: []byte("$CONTROL/bridge/" + inTopic.Replace(name)), Payload: []byte(what), QoS: 1}}
-	if err := client.send(&p); err != nil {
+	topic := inTopic.Replace(name)
+	sub := codec.Subscribe{ID: subscribeID, Subscriptions: []codec.Subscription{{Filter: []byte("$SYS/bridge/" + topic + "/state")}}}
+	b := sub.Append(nil, client.version)
+	pub := codec.Publish{ID: 1, Message: codec.Message{Topic: []byte("$CONTROL/bridge/" + topic), Payload: []byte(what), QoS: 1}}
+	if err := client.sendBytes(pub.Append(b, client.version)); err != nil {
 		return err
 	}
-	for {
+	var state bridgeState
+	taken, blind := false, false
+	for !taken || !blind && !state.obeys(what) {
 		packet, err := client.receive()
+		if taken && ctx.Err() == context.DeadlineExceeded {
+			return fmt.Errorf("the gateway has taken it, but within %v bridge %q does not say that it obeys: see sluice bridge", &to.timeout, name)
+		}
 		if err != nil {
 			return fmt.Errorf("connection lost: %w", err)
 		}
-		switch ack, ok := packet.(*codec.Puback); {
-		case !ok:
-		case ack.Code == codec.TopicNameInvalid:
-			return fmt.Errorf("the gateway has no bridge %q", name)
-		case ack.Code == codec.NotAuthorized:
-			return fmt.Errorf("the gateway takes this from those whom the users file lets write $CONTROL/bridge/%s, or without accounts from its own machine", name)
-		case ack.Code >= codec.UnspecifiedError:
-			return refused("to "+what, ack.Code, ack.ReasonString)
-		default:
-			return nil
+		switch p := packet.(type) {
+		case *codec.Suback:
+			blind = len(p.Codes) == 1 && p.Codes[0] >= codec.UnspecifiedError
+		case *codec.Publish:
+			if json.Unmarshal(p.Payload, &state) != nil {
+				return errNotReport
+			}
+		case *codec.Puback:
+			if err := disobeyed(p, name, what); err != nil {
+				return err
+			}
+			taken = true
 		}
 	}
+	return nil
+}
+
+// obeys says whether a bridge in this state has done what it was told.
+func (s *bridgeState) obeys(what string) bool {
+	switch what {
+	case "pause":
+		return s.Paused && !s.Connected
+	case "resume":
+		return !s.Paused
+	}
+	return true
+}
+
+// disobeyed is why the gateway does not have a bridge do what it was told.
+func disobeyed(ack *codec.Puback, name, what string) error {
+	switch {
+	case ack.Code < codec.UnspecifiedError:
+		return nil
+	case ack.Code == codec.TopicNameInvalid:
+		return fmt.Errorf("the gateway has no bridge %q", name)
+	case ack.Code == codec.NotAuthorized:
+		return fmt.Errorf("the gateway takes this from those whom the users file lets write $CONTROL/bridge/%s, or without accounts from its own machine", name)
+	case ack.Code == codec.ImplementationSpecificError:
+		return fmt.Errorf("its settings have bridge %q paused: it stays so until SLUICE_BRIDGE_n_PAUSED says otherwise and the gateway has read that (SIGHUP)", name)
+	}
+	return refused("to "+what, ack.Code, ack.ReasonString)
 }
 
 // readReports asks a gateway for what it retains about its bridges.
@@ -167,7 +207,10 @@ func (r *bridgeReport) text(now time.Time) string {
 	var b strings.Builder
 	state := "not connected"
 	if r.Paused {
-		state = "paused"
+		state = "paused by a client"
+		if r.PausedBy == bySettings {
+			state = "paused by its settings"
+		}
 	}
 	if r.Connected {
 		state = "connected to " + r.Server + ", MQTT " + r.Version

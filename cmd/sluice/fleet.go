@@ -78,9 +78,6 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 		if err != nil {
 			return err
 		}
-		if old := before[b.Name]; old != nil && !old.settings.Paused && old.report.bridge.Status().Paused {
-			w.report.bridge.Pause() // as a client wished
-		}
 		f.bridges[b.Name] = w
 		fresh = append(fresh, w)
 	}
@@ -133,7 +130,10 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.report.bridge = made
+	w.report.bridge, w.report.fixed = made, b.Paused
+	if b.Paused || f.srv.Kept(made.ClientID()) == pausedNote {
+		made.Pause()
+	}
 	f.srv.Provision(made.ClientID(), made.Subscriptions(), made.EndToEnd()...)
 	f.srv.Limit(made.ClientID(), gateway.Limits{
 		MaxBytes:      int64(b.QueueMaxBytes),
@@ -153,9 +153,8 @@ func (w *atWork) start(log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	reporting, end := context.WithCancel(context.Background())
-	if w.settings.Paused {
-		w.report.bridge.Pause()
-		log.Info("bridge is paused, what is to go up waits", "bridge", w.settings.Name)
+	if by := w.report.now().PausedBy; by != "" {
+		log.Info("bridge is paused, what is to go up waits", "bridge", w.settings.Name, "by", by)
 	}
 	w.running.Go(func() {
 		defer end()

@@ -26,6 +26,7 @@ type report struct {
 	bridge  *bridge.Bridge
 	topic   string        // up to the last slash
 	changed chan struct{} // has room for one
+	fixed   bool          // paused by its settings, whatever clients say
 
 	// Owned by run.
 	state, losses []byte // as last published
@@ -36,7 +37,8 @@ type bridgeState struct {
 	Name      string    `json:"bridge"`
 	Connected bool      `json:"connected"`
 	Paused    bool      `json:"paused"`
-	Since     time.Time `json:"since,omitzero"` // of connected; zero: it never was
+	PausedBy  string    `json:"paused_by,omitempty"` // bySettings or byClient
+	Since     time.Time `json:"since,omitzero"`      // of connected; zero: it never was
 	Server    string    `json:"server,omitempty"`
 	Version   string    `json:"version,omitempty"` // of MQTT
 	Messages  int       `json:"messages"`          // that wait to go up
@@ -45,7 +47,14 @@ type bridgeState struct {
 	Error     string    `json:"error,omitempty"`   // why the last connection ended or failed
 }
 
-// How long a report gathers changes, and how often it looks at what waits while the
+// Who may have paused a bridge. The first goes before the second, which stays until a client
+// resumes the bridge.
+const (
+	bySettings = "settings"
+	byClient   = "client"
+)
+
+// How long after one report the next may be made, and how often it looks at what waits while the
 // bridge is not connected or has something to send.
 const (
 	gather    = time.Second
@@ -74,6 +83,7 @@ func (r *report) run(ctx context.Context) {
 		if s := r.publish(); !s.Connected || s.Messages > 0 {
 			look = time.After(lookEvery)
 		}
+		rest := time.After(gather)
 		select {
 		case <-r.changed:
 		case <-look:
@@ -83,7 +93,7 @@ func (r *report) run(ctx context.Context) {
 			return
 		}
 		select { // a bridge that flaps, or loses messages by the thousand
-		case <-time.After(gather):
+		case <-rest:
 		case <-ctx.Done():
 		}
 	}
@@ -104,6 +114,13 @@ func (r *report) publish() bridgeState {
 func (r *report) now() bridgeState {
 	status := r.bridge.Status()
 	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Paused: status.Paused, Since: status.Since.Round(time.Millisecond), Server: status.Server}
+	switch {
+	case !s.Paused:
+	case r.fixed:
+		s.PausedBy = bySettings
+	default:
+		s.PausedBy = byClient
+	}
 	if status.Version != 0 {
 		s.Version = status.Version.String()
 	}
@@ -129,6 +146,9 @@ func (r *report) clear() {
 		r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Retain: true})
 	}
 }
+
+// pausedNote is what the gateway keeps of a bridge that a client has paused.
+const pausedNote = "paused"
 
 // reports are the bridges that can be told what to do, by their names.
 type reports struct {
@@ -159,17 +179,22 @@ func (all *reports) list() []*report {
 }
 
 // control is gateway.Config.Control: on bridge/NAME, pause, resume or drain.
-func (all *reports) control(topic, payload string) codec.ReasonCode {
+func (all *reports) control(cmd *gateway.Command) codec.ReasonCode {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for name, r := range all.byName {
-		if topic != "bridge/"+inTopic.Replace(name) {
+		if cmd.Topic != "bridge/"+inTopic.Replace(name) {
 			continue
 		}
-		switch payload {
+		switch cmd.Payload {
 		case "pause":
+			cmd.Keep(r.bridge.ClientID(), pausedNote)
 			r.bridge.Pause()
 		case "resume":
+			if r.fixed {
+				return codec.ImplementationSpecificError
+			}
+			cmd.Keep(r.bridge.ClientID(), "")
 			r.bridge.Resume()
 		case "drain":
 			go r.srv.Drain(r.bridge.ClientID()) // whose lock is held

@@ -70,14 +70,15 @@ func TestReport(t *testing.T) {
 		t.Errorf("bridge other ends with %d: %s", code, stderr)
 	}
 
-	for _, what := range []string{"pause", "drain"} {
-		if code, _, stderr := runCommand(t, environ, "", "bridge", "to/the+cloud", what); code != exitOK {
-			t.Errorf("bridge %s ends with %d: %s", what, code, stderr)
+	for _, c := range []struct{ what, state string }{
+		{"pause", "paused by a client"}, {"drain", "paused by a client"}, {"resume", "not connected"}, {"pause", "paused by a client"},
+	} {
+		if code, _, stderr := runCommand(t, environ, "", "bridge", "to/the+cloud", c.what); code != exitOK {
+			t.Errorf("bridge %s ends with %d: %s", c.what, code, stderr)
 		}
-	}
-	read("state", &s, func() bool { return s.Paused })
-	if code, stdout, _ := runCommand(t, environ, "", "bridge"); code != exitOK || !strings.Contains(stdout, "to/the+cloud: paused") {
-		t.Errorf("bridge ends with %d: %s", code, stdout)
+		if code, stdout, _ := runCommand(t, environ, "", "bridge"); code != exitOK || !strings.Contains(stdout, "to/the+cloud: "+c.state) {
+			t.Errorf("after %s bridge ends with %d: %s", c.what, code, stdout)
+		}
 	}
 	if code, _, stderr := runCommand(t, environ, "", "pub", "-t", "$CONTROL/bridge/to%2Fthe%2Bcloud", "-m", "resume", "-q", "2"); code != exitOK {
 		t.Errorf("pub ends with %d: %s", code, stderr)
@@ -91,4 +92,46 @@ func TestReport(t *testing.T) {
 			t.Errorf("bridge %s %s ends with %d: %s", c.name, c.what, code, stderr)
 		}
 	}
+}
+
+// A bridge stays as a client left it when its settings change, and when it is called
+// otherwise; what the settings pause is theirs.
+func TestPauseOutlivesReload(t *testing.T) {
+	dir := t.TempDir()
+	cloud := startGateway(t, nil)
+	base := "SLUICE_BRIDGE_0_URL=" + cloud.url("MQTT") + "\nSLUICE_BRIDGE_0_UP='n/# 1'\nSLUICE_BRIDGE_0_CLIENT_ID=site7\n"
+	north := base + "SLUICE_BRIDGE_0_NAME=north\n"
+	g := startGateway(t, map[string]string{"SLUICE_ENV_FILE": write(t, dir, "env", north)})
+	environ := map[string]string{"SLUICE_CLIENT_URL": g.url("MQTT")}
+	tell := func(name, what string, want int, text string) {
+		t.Helper()
+		if code, _, stderr := runCommand(t, environ, "", "bridge", name, what); code != want || !strings.Contains(stderr, text) {
+			t.Errorf("bridge %s %s ends with %d: %s", name, what, code, stderr)
+		}
+	}
+	want := func(state string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			code, stdout, _ := runCommand(t, environ, "", "bridge")
+			if code == exitOK && strings.HasPrefix(stdout, state) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("bridge does not say %q: %s", state, stdout)
+			}
+		}
+	}
+	want("north: connected")
+	tell("north", "pause", exitOK, "")
+	g.reload(t, dir, north+"SLUICE_BRIDGE_0_KEEPALIVE=30s\n")
+	want("north: paused by a client")
+	g.reload(t, dir, north+"SLUICE_BRIDGE_0_PAUSED=true\n")
+	want("north: paused by its settings")
+	tell("north", "resume", exitFailed, `its settings have bridge "north" paused`)
+	g.reload(t, dir, north)
+	want("north: paused by a client")
+	g.reload(t, dir, base+"SLUICE_BRIDGE_0_NAME=south\n")
+	want("south: paused by a client")
+	tell("south", "resume", exitOK, "")
+	want("south: connected")
 }

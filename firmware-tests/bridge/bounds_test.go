@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
 	"sluice/firmware-tests/wire"
 )
@@ -17,7 +18,8 @@ import (
 type report struct {
 	Connected   bool
 	Paused      bool
-	Messages    int // of losses: lost, of state: waiting
+	PausedBy    string `json:"paused_by"`
+	Messages    int    // of losses: lost, of state: waiting
 	Bytes       int64
 	Error       string
 	Causes      map[string]int
@@ -230,6 +232,37 @@ func TestPauseAndDrain(t *testing.T) {
 		if code := device.ack(wire.PUBACK).Code(); code != 0x90 {
 			t.Errorf("a bridge that is not there answers with %#x", code)
 		}
+	})
+}
+
+// A client's pause is on disk when it is acknowledged, and so is its end; what the settings
+// pause no client resumes.
+func TestPauseLasts(t *testing.T) {
+	at(t, []*upstream{mosquitto}, func(t *testing.T, up *upstream) {
+		s := up.startSite(t, "UP=last/# 1")
+		for i, what := range []string{"pause", "resume", "pause"} {
+			s.device("boss").publish(wire.Publish{Topic: "$CONTROL/bridge/0", Payload: what, QoS: 1})
+			before := strings.Count(s.Log.String(), plant.Connected)
+			plant.Restart(t, s.Gateway)
+			if what == "resume" {
+				plant.AwaitLog(t, s.Gateway, before+1, plant.Connected)
+			} else {
+				plant.AwaitLog(t, s.Gateway, i/2+1, "by=client") // at the start: what is retained may be older
+			}
+			s.tells(what+" lasts", "state", func(r report) bool { return r.Paused == (what == "pause") && r.Connected != r.Paused })
+		}
+		s.restart("PAUSED=true")
+		s.tells("the settings go first", "state", func(r report) bool { return r.PausedBy == "settings" })
+		boss := s.device("boss")
+		boss.id++
+		boss.send(wire.Publish{Topic: "$CONTROL/bridge/0", Payload: "resume", QoS: 1, ID: boss.id}.Bytes(wire.V5))
+		if code := boss.ack(wire.PUBACK).Code(); code != 0x83 {
+			t.Errorf("to resume what the settings have paused is answered %#x", code)
+		}
+		s.restart("PAUSED=false")
+		s.tells("the client's pause is still there", "state", func(r report) bool { return r.PausedBy == "client" && !r.Connected })
+		s.device("boss").publish(wire.Publish{Topic: "$CONTROL/bridge/0", Payload: "resume", QoS: 1})
+		s.tells("it goes on", "state", func(r report) bool { return r.Connected && r.PausedBy == "" })
 	})
 }
 
