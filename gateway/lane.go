@@ -37,6 +37,7 @@ type live struct {
 	lane
 	backlog *topics // of the other lane; nil: there is no more to come into this one
 	before  uint64  // what precedes it, of an earlier connection, goes before more of the backlog
+	reach   uint64  // the least place of the next message
 }
 
 // liveKey is set in the number of a live lane in the store; below it the session's.
@@ -116,8 +117,11 @@ func (to *session) liveFirst(on bool) {
 }
 
 func (to *session) openLive() {
-	to.live = new(live)
-	to.live.openQueue(to, to.key|liveKey)
+	v := new(live)
+	v.openQueue(to, to.key|liveKey)
+	v.reach = v.reached()
+	to.queue.SetNext(v.reach) // it may have been empty, and have begun anew
+	to.live = v
 }
 
 // enter notes that a message with such a record comes into l, and makes the record what it
@@ -125,7 +129,8 @@ func (to *session) openLive() {
 func (v *live) enter(to *session, l *lane, topic, rec []byte) []byte {
 	switch w := &to.window; {
 	case l == &v.lane:
-		return binary.BigEndian.AppendUint64(rec, max(w.past, w.sent))
+		v.reach = max(v.reach, w.sent)
+		return binary.BigEndian.AppendUint64(rec, v.reach)
 	case v.backlog != nil:
 		v.backlog.add(topic, to.queue.Next(), w.first)
 	}
@@ -160,6 +165,21 @@ func (v *live) place(seq uint64) uint64 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(rec[len(rec)-placeLen:])
+}
+
+// attach begins a connection: what is in the lane goes before more of the backlog, and what
+// comes into it goes behind what of the backlog the client may have. After a crash that is
+// taken for much, but more than its Receive Maximum it is not.
+func (v *live) attach(to *session) {
+	w := &to.window
+	v.before = v.queue.Next()
+	seq := w.first
+	for n := uint16(0); n < to.conn.receiveMax && seq < w.past; seq++ {
+		if w.phaseOf(seq) != done {
+			n++
+		}
+	}
+	v.reach = max(v.reach, seq)
 }
 
 // reached is how far the backlog had been sent when the last message came that is in the

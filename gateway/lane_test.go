@@ -220,6 +220,61 @@ func TestLanesSendAgainInOrder(t *testing.T) {
 	}
 }
 
+// An empty backlog begins at its first number again. What comes into it then is behind what
+// is in the live lane all the same.
+func TestLiveLaneOutlivesTheBacklog(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.lanes(Limits{})
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a/1", "1", 1, 1), message("a/1", "2", 1, 1), message("a/1", "3", 1, 1))
+		up := at.upstream(9)
+		for _, id := range up.wantPayloads("the backlog", "1", "2", "3") {
+			up.send(&codec.Puback{ID: id})
+		}
+		pub.send(message("a/2", "4", 1, 1))
+		up.wantPayloads("is live", "4")
+		time.Sleep(3 * time.Second)
+		at.restart()
+		at.lanes(Limits{})
+		pub = at.join("pub", codec.V5)
+		pub.send(message("a/2", "5", 1, 1))
+		at.upstream(9).wantPayloads("in order", "4", "5")
+	})
+}
+
+// After a crash much of the backlog may have been sent. What is live waits for no more of it
+// than the upstream can have.
+func TestLiveGoesFirstAfterACrash(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.lanes(Limits{DrainMessages: 1})
+		pub := at.join("pub", codec.V5)
+		for i := range 30 {
+			pub.send(message("a/1", string(rune('A'+i)), 1, 1))
+		}
+		up := at.upstream(3)
+		pub.send(message("a/2", "1", 1, 1))
+		up.wantPayloads("within the budget, and what is live", "A", "B", "1")
+		at.crash(nil)
+		at.lanes(Limits{DrainMessages: 1})
+		pub = at.join("pub", codec.V5)
+		up = at.upstream(3)
+		ids, got := up.take()
+		for range 3 {
+			pub.send(message("a/3", "2", 1, 1))
+			for _, id := range ids {
+				up.send(&codec.Puback{ID: id})
+			}
+			time.Sleep(time.Second)
+			var more []string
+			ids, more = up.take()
+			got = append(got, more...)
+		}
+		if n := strings.Index(strings.Join(got, ""), "2"); n < 0 || n > 4 {
+			t.Errorf("got %q after a crash", got)
+		}
+	})
+}
+
 // What waits for the disk in the live lane is left the room that it will take, and what is
 // behind it since an outage waits too.
 func TestLanesWaitForTheDisk(t *testing.T) {

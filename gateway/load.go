@@ -113,7 +113,7 @@ func (to *session) presume(l *lane) {
 	}
 	known := uint64(0) // what precedes it was sent
 	if to.live != nil && l == &to.lane {
-		known = to.live.reached()
+		known = to.live.reach
 	}
 	for seq := w.first; (room > 0 || seq < known) && seq < min(l.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
@@ -208,7 +208,6 @@ func (to *session) loadWindow(name, value string) bool {
 	l := &to.lane
 	if name == ofLive {
 		to.openLive()
-		to.queue.SetNext(to.live.reached()) // it may have been empty, and have begun anew
 		l = &to.live.lane
 	}
 	f := fields{b: []byte(value)}

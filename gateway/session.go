@@ -70,8 +70,8 @@ func (to *session) attach(c *conn) {
 		l.window.past = max(l.window.past, l.window.sent)
 		l.window.sent = l.window.first
 	}
-	if v := to.live; v != nil {
-		v.before = v.queue.Next()
+	if to.live != nil {
+		to.live.attach(to)
 	}
 	to.limit.here()
 	s.stats.Connected++
