@@ -454,3 +454,33 @@ func TestMuchAtOnceTakesTurns(t *testing.T) {
 		}
 	})
 }
+
+// Large messages for many are handed on in turns as well.
+func TestMuchCopiedTakesTurns(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		const readers, messages, size = 40, 20, 8 << 10
+		var subs []*peer
+		for i := range readers {
+			sub := at.join(fmt.Sprint("s", i), codec.V5)
+			sub.subscribe(0, "x")
+			subs = append(subs, sub)
+		}
+		one := (&codec.Publish{Message: codec.Message{Topic: []byte("x"), Payload: make([]byte, size)}}).Append(nil, codec.V5)
+		b := bytes.Repeat(one, messages)
+		p := at.join("p", codec.V5)
+		at.srv.mu.Lock()
+		n := at.srv.sessions["p"].conn.receive(b)
+		at.srv.mu.Unlock()
+		if want := maxCopied/(readers*len(one)) + 1; n != want*len(one) {
+			t.Errorf("%d messages taken in one turn, want %d", n/len(one), want)
+		}
+		p.sendRaw(b[n:])
+		for _, sub := range subs {
+			for i := range messages {
+				if got := sub.next(); got == nil || got.Type() != codec.TypePublish {
+					t.Fatalf("message %d is %s", i, show(got))
+				}
+			}
+		}
+	})
+}

@@ -66,11 +66,17 @@ type conn struct {
 // are of a usual size, fill what is read at a time.
 const maxTurn = 1024
 
+// maxCopied is how many bytes of messages, for all recipients together, a connection may have
+// copied before the others have their turn: large messages for many take long. It is about
+// what small ones for a hundred are, when they fill what is read at a time.
+const maxCopied = 2 << 20
+
 // receive takes what has come and returns how much of it: whole packets only.
 func (c *conn) receive(b []byte) (n int) {
 	s := c.srv
+	until := s.copied + maxCopied
 	for packets := 0; n < len(b); packets++ {
-		if packets == maxTurn {
+		if packets == maxTurn || s.copied > until {
 			c.tc.Yield()
 			return n
 		}

@@ -301,6 +301,7 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 	if large {
 		b = b[:n]
 	}
+	s.copied += uint64(len(b) - n)
 	c.tc.End(b)
 	out.Topic, out.TopicAlias = topic, 0
 	if large {

@@ -90,6 +90,7 @@ func (to *session) enqueue(l *lane, p *codec.Publish, expires time.Duration, gro
 	if to.live != nil {
 		rec = to.live.enter(to, l, p.Topic, rec)
 	}
+	to.srv.copied += uint64(len(rec))
 	seq := l.queue.Append(rec, when)
 	to.count()
 	return seq

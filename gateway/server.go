@@ -97,6 +97,7 @@ type Server struct {
 	brakes     timer         // ends it
 	warned     time.Duration // when the log was last told of a full queue
 	scratch    []byte        // records are made here
+	copied     uint64        // bytes of messages that recipients got, in their output or queue
 
 	// Of MQTT-SN.
 	datagrams  sn.Decoder

@@ -20,6 +20,9 @@ const (
 	// in one round.
 	readSize = 64 << 10
 
+	// readFrames is the same for a WebSocket, which may have a frame in every seven bytes.
+	readFrames = 16 << 10
+
 	// acceptBatch bounds what one round accepts, so that a crowd at the door
 	// does not keep those inside waiting.
 	acceptBatch = 64
@@ -291,6 +294,9 @@ func (l *loop) read(c *polled) {
 	// What TLS decrypts goes to the beginning of buf and must not catch up with
 	// what is still to be decrypted, though it may begin with a part of a record that came before.
 	b := l.buf[maxRecord:]
+	if c.ws != nil {
+		b = b[:readFrames]
+	}
 	n, err := readNow(c.fd, b)
 	switch {
 	case err == unix.EAGAIN:
