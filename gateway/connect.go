@@ -157,8 +157,8 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		return
 	}
 	c.receiveMax = s.cfg.MaxInflight
-	if p.ReceiveMaximum != 0 {
-		c.receiveMax = min(c.receiveMax, p.ReceiveMaximum)
+	if p.ReceiveMaximum != 0 && (c.trusted || p.ReceiveMaximum < c.receiveMax) {
+		c.receiveMax = p.ReceiveMaximum
 	}
 	c.noProblem = p.NoProblemInfo
 	if p.TopicAliasMaximum > 0 {
@@ -191,6 +191,18 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		c.tc.End(welcome.Append(c.tc.Begin(), c.version))
 	}
 	to.pump()
+}
+
+// SetReceiveMaximum changes what a part of this program, which is connected with that
+// client identifier, takes unacknowledged: n messages at QoS 1 and 2.
+func (s *Server) SetReceiveMaximum(clientID string, n uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tick()
+	if to := s.sessions[clientID]; to != nil && to.conn != nil && to.conn.trusted {
+		to.conn.receiveMax = n
+		to.pump()
+	}
 }
 
 // foreign says whether the session of that identifier was made by another user, whose

@@ -351,7 +351,7 @@ func (to *session) pumpLane(l *lane, end uint64) bool {
 			w.skip(l.queue.First())
 			continue
 		}
-		if to.limit != nil && l == &to.lane && !w.phaseOf(seq).again() && to.limit.holds(seq, len(rec)) {
+		if to.limit != nil && l == &to.lane && w.phaseOf(seq) != sent && to.limit.holds(seq, len(rec)) {
 			return false
 		}
 		if !to.sendRecord(l, seq, rec) {

@@ -108,7 +108,10 @@ func (to *session) wake(gone bool) {
 func (to *session) presume(l *lane) {
 	w := &l.window
 	room := int(to.srv.cfg.MaxInflight)
-	if to.device != nil {
+	switch {
+	case to.id[0] == '$': // of a part of this program, which has a window of its own
+		room = maxSpan
+	case to.device != nil:
 		room = 2 // a device takes one at a time; that the one before is over may not be on disk
 	}
 	known := uint64(0) // what precedes it was sent
