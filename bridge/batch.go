@@ -40,7 +40,6 @@ type batcher struct {
 	// Set once by prepareBatches.
 	topic   []byte
 	maxSize int // bytes of messages
-	max     int // messages
 
 	timer *time.Timer
 
@@ -68,8 +67,6 @@ func (l *link) prepareBatches() {
 	if most := int64(l.up.maximumPacketSize); most > 0 {
 		b.maxSize = int(min(int64(b.maxSize), most-int64(len(b.topic)+len(batch.ContentType)+batch.Overhead+32)))
 	}
-	// Those of the other half of the window can be under way meanwhile.
-	b.max = int(max(1, min(l.inflight/2, batch.MaxMessages)))
 	b.packer = l.packer(l.up.dictionary)
 }
 
@@ -135,10 +132,21 @@ func (l *link) gather(p *codec.Publish, id uint16, qos byte, within time.Duratio
 		b.due = due
 		b.timer.Reset(within)
 	}
-	if len(b.members) >= b.max {
+	if len(b.members) >= l.maxMembers(id != 0) {
 		l.sendBatch()
 	}
 	return true
+}
+
+// maxMembers is how many messages a batch may have: those of the other half of the
+// window can be under way meanwhile. One that takes a place in it has come.
+func (l *link) maxMembers(one bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if one {
+		l.pace.begin()
+	}
+	return max(1, min(l.pace.window/2, batch.MaxMessages))
 }
 
 // hurry sends what waits.
@@ -172,6 +180,8 @@ func (l *link) sendBatch() {
 		return
 	}
 	b.timer.Stop()
+	now := time.Now()
+	l.upNow = now.Sub(l.start)
 	p := codec.Publish{Message: codec.Message{Topic: b.topic, ContentType: []byte(batch.ContentType)}}
 	ids := make([]uint16, len(b.members))
 	for i, m := range b.members {
@@ -183,10 +193,11 @@ func (l *link) sendBatch() {
 		p.QoS = 1
 		l.mu.Lock()
 		l.together[p.ID] = ids
+		l.pace.sent(p.ID, l.upNow)
 		l.mu.Unlock()
 		l.owed.ask(l.up.wire)
 	}
-	b.packed = b.packer.Pack(b.packed[:0], b.countDown(time.Now()))
+	b.packed = b.packer.Pack(b.packed[:0], b.countDown(now))
 	p.Payload = b.packed
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
 	l.counts.batches.Add(1)
@@ -231,6 +242,8 @@ func (l *link) ackedTogether(id uint16) []uint16 {
 	defer l.mu.Unlock()
 	ids := l.together[id]
 	delete(l.together, id)
+	l.pace.acked(id, l.downNow)
+	l.pace.end(max(1, len(ids)))
 	return ids
 }
 

@@ -325,8 +325,8 @@ func TestBatchLowersQoS(t *testing.T) {
 func TestBatchAllocatesLittle(t *testing.T) {
 	l := newLink(newScene(t, batching).b, &upstream{wire: newWire(nil, codec.V5), batches: true, maximumQoS: 2, sessionPresent: true})
 	l.local = newWire(nil, codec.V5)
-	l.inflight = 200
 	l.prepareBatches()
+	l.pace = newPace(200, 200)
 	defer l.batches.timer.Stop()
 	const n = 100
 	many := func() {

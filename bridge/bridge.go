@@ -55,12 +55,17 @@ type Config struct {
 	KeepAlive     time.Duration // whole seconds, 1 s to 65535 s; 0: 60 s. The upstream may demand another
 	AutoKeepAlive bool          // begin with KeepAlive, and be silent as long as the path is found to survive
 	AckTimeout    time.Duration // for the upstream to answer, or say anything; 0: 30 s
-	MaxInflight   uint16        // messages in flight each way; 0: 512
+	MaxInflight   uint16        // messages in flight each way, at most; 0: up as the upstream and its latency have it, see pace.go, down 512
 	MaxPacketSize uint32        // what an upstream of MQTT 5 may send, in bytes; 0: no limit
 
 	// Dial opens a connection to the gateway inside the process. The gateway
 	// must let the client "$bridge/"+Name in without a password.
 	Dial func() io.ReadWriteCloser
+
+	// Window is told how many messages at QoS 1 and 2 the gateway may have in flight to
+	// the bridge from now on: MQTT has no word for that after CONNECT. It may not wait
+	// long. nil: it stays at Receive Maximum.
+	Window func(n uint16)
 
 	// Changed is called when Status is another; Lost when a message is not sent up for
 	// good, for a cause of few: "refused" by the upstream, "too_large" for it, "unnamed"
@@ -142,6 +147,7 @@ type Status struct {
 	Version   codec.Version // of the last connection to the upstream
 	Server    string        // URL of the last that was connected; empty before
 	KeepAlive time.Duration // in force; 0 while not connected
+	Window    int           // messages at QoS 1 and 2 that may be under way up now; 0: not connected
 	Err       error         // why the last connection ended or failed; nil before that happens first, and after Pause
 	Counters
 }
@@ -166,11 +172,11 @@ func (cfg *Config) complete() error {
 	if cfg.MaxQoS == 0 {
 		cfg.MaxQoS = 2
 	}
-	if cfg.MaxInflight == 0 {
-		cfg.MaxInflight = 512
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Window == nil {
+		cfg.Window = func(uint16) {}
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
@@ -401,6 +407,7 @@ func (b *Bridge) connect(ctx context.Context) error {
 		return fmt.Errorf("connect to gateway: %w", err)
 	}
 	b.connected(up)
+	b.setWindow(l.pace.window)
 	return l.run(ctx)
 }
 
@@ -422,6 +429,12 @@ func (b *Bridge) connected(up *upstream) {
 		"receive_maximum", up.receiveMaximum, "maximum_qos", up.maximumQoS, "maximum_packet_size", up.maximumPacketSize)
 }
 
+func (b *Bridge) setWindow(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.status.Window = n
+}
+
 // ended returns how long the connection lasted: 0 if it was not made.
 func (b *Bridge) ended(err error) (lasted time.Duration) {
 	defer b.cfg.Changed()
@@ -431,7 +444,7 @@ func (b *Bridge) ended(err error) (lasted time.Duration) {
 		lasted = max(time.Since(b.status.Since), 1)
 		b.status.Connected, b.status.Since, b.status.KeepAlive = false, time.Now(), 0
 	}
-	b.status.Err = err
+	b.status.Err, b.status.Window = err, 0
 	if err == errPaused {
 		b.status.Err = nil // Paused says so
 	}

@@ -108,8 +108,8 @@
 // Exactly once is a promise of two sessions: the gateway's, and that of the server. As
 // long as both go on it holds, over every break and change of servers: the nodes
 // of a cluster that shares sessions are one server to the bridge. Where the next
-// server does not share the session, nobody can know what of the window (MaxInflight
-// messages each way) the last one had taken: that is sent again as new, and may
+// server does not share the session, nobody can know what of the window (see Speed; down
+// MaxInflight messages) the last one had taken: that is sent again as new, and may
 // arrive at both. Nothing is lost: the session of a server that has been left is
 // behind, and identifiers which it still holds are released before they are used
 // again. Which server's session goes on is told by Session Present, and outlives the
@@ -126,6 +126,9 @@
 // see quiet.go.
 //
 // # Speed
+//
+// How many messages are under way to the upstream at a time, at QoS 1 and 2, the bridge finds
+// out, within what the upstream grants: see pace.go. The gateway is told by Config.Window.
 //
 // While the upstream owes half a window of acknowledgements, those that come go to the
 // gateway together, within a millisecond: then many messages follow in one write, and

@@ -30,6 +30,7 @@ func (l *link) downLoop() error {
 		if err := l.up.wire.fill(); err != nil {
 			return err
 		}
+		l.downNow = time.Since(l.start)
 	}
 }
 
@@ -37,7 +38,15 @@ func (l *link) downLoop() error {
 // half a window of them: it has that to go on with, and many small steps cost both sides
 // more than a few large ones.
 func (l *link) flushDown() {
-	if l.owed.count() >= l.inflight/2 && l.inflight > 1 {
+	l.mu.Lock()
+	window := l.pace.window
+	l.mu.Unlock()
+	if window != l.told {
+		l.told = window
+		l.cfg.Window(uint16(window))
+		l.setWindow(window)
+	}
+	if l.owed.count() >= int64(window/2) && window > 1 {
 		l.local.hold(l.toLocal)
 	} else {
 		l.local.send(l.toLocal)
@@ -67,7 +76,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		switch {
 		case p.TopicAlias != 0:
 			return errAlias
-		case p.QoS > 0 && l.up.wire.version == codec.V5 && !l.up.sessionPresent && l.window.exceeded(p.ID, l.cfg.MaxInflight):
+		case p.QoS > 0 && l.up.wire.version == codec.V5 && !l.up.sessionPresent && l.window.exceeded(p.ID, l.cfg.mostDown()):
 			return errReceiveMaximum
 		}
 		if p.QoS == 2 {
@@ -92,6 +101,7 @@ func (l *link) fromUpstream(p codec.Packet) error {
 			return errUpstreamFull
 		}
 		l.checkRefused(p.ID, p.Code, p.ReasonString)
+		l.timed(p.ID)
 		if p.Code >= 0x80 {
 			l.track(p.ID, false)
 		}

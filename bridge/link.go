@@ -25,21 +25,21 @@ type link struct {
 	local  *wire
 	window window // of messages that came down
 
-	// Set once by connectLocal.
-	inflight int64 // how many messages go up before the first is acknowledged
-
 	turn sync.Mutex // held by the up loop but while it waits; comes before mu
 
 	// Guarded by turn.
 	batches        batcher
-	toUp, backDown []byte // of this batch; backDown goes to the gateway
+	toUp, backDown []byte        // of this batch; backDown goes to the gateway
+	upNow          time.Duration // since Bridge.start, when it was read
 	upNames        *namer
 	upHops         counter
 	begun          ids // QoS 2 messages sent up on this link
 	short          ids // QoS 2 messages sent up at a lower QoS: their PUBREL is answered here
 
 	// Owned by the down loop.
-	toLocal, backUp []byte // of this batch; backUp goes to the upstream
+	toLocal, backUp []byte        // of this batch; backUp goes to the upstream
+	downNow         time.Duration // since Bridge.start, when it was read
+	told            int           // the window that the gateway has been told
 	downNames       *namer
 	downHops        counter
 	localMaximum    uint32 // Maximum Packet Size of the gateway, 0: no limit
@@ -53,7 +53,8 @@ type link struct {
 
 	settling atomic.Bool // what goes up is to be finished, and nothing new begun
 
-	mu         sync.Mutex          // guards what follows, Bridge.received and unreleased.sent
+	mu         sync.Mutex // guards what follows, Bridge.received and unreleased.sent
+	pace       pace
 	unfinished ids                 // QoS 2 messages that went up on this link
 	releasing  ids                 // released by release, and not yet answered
 	lowered    ids                 // QoS 2 messages that went up at QoS 1
@@ -84,9 +85,11 @@ func newLink(b *Bridge, up *upstream) *link {
 	}
 }
 
-// connectLocal connects to the gateway's session, with the window that the
-// upstream grants.
+// connectLocal connects to the gateway's session, with the first window.
 func (l *link) connectLocal(ctx context.Context) error {
+	l.prepareBatches()
+	l.pace = newPace(l.least(), int(l.up.receiveMaximum))
+	l.told = l.pace.window
 	rwc := l.cfg.Dial()
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	defer stop()
@@ -95,7 +98,7 @@ func (l *link) connectLocal(ctx context.Context) error {
 		Version:        codec.V5,
 		ClientID:       l.clientID,
 		SessionExpiry:  never,
-		ReceiveMaximum: l.up.receiveMaximum,
+		ReceiveMaximum: uint16(l.told),
 	})
 	if err != nil {
 		return err
@@ -111,12 +114,7 @@ func (l *link) connectLocal(ctx context.Context) error {
 		l.synchronised = false // and the gateway's is new no more when it has heard a word
 	}
 	l.synchronise()
-	l.inflight = int64(l.up.receiveMaximum)
-	if ack.ReceiveMaximum != 0 { // is the gateway's bound both ways
-		l.inflight = min(l.inflight, int64(ack.ReceiveMaximum))
-	}
 	l.localMaximum = ack.MaximumPacketSize
-	l.prepareBatches()
 	l.window.init(l.local, ack.ReceiveMaximum)
 	l.clear()
 	l.release()
@@ -177,10 +175,20 @@ func (l *link) released() {
 	}
 }
 
+// timed takes the first acknowledgement of a message.
+func (l *link) timed(id uint16) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pace.acked(id, l.downNow)
+}
+
 // track notes that a QoS 2 message goes up, or is finished there.
 func (l *link) track(id uint16, sent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !sent {
+		l.pace.end(1)
+	}
 	l.up.server.unreleased.sent.set(id, sent)
 	l.unfinished.set(id, sent)
 }

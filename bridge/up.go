@@ -28,6 +28,7 @@ func (l *link) upLoop() error {
 		l.up.wire.waitRoom()
 		err = l.local.fill()
 		l.turn.Lock()
+		l.upNow = time.Since(l.start)
 		if err != nil {
 			return err
 		}
@@ -82,6 +83,9 @@ func (l *link) fromGateway(p codec.Packet) error {
 		if l.up.maximumQoS < 2 || l.short.has(p.ID) || !l.up.sessionPresent && !l.begun.has(p.ID) && p.Code == codec.Success {
 			l.backDown = (&codec.Pubcomp{ID: p.ID}).Append(l.backDown, l.local.version)
 			return nil
+		}
+		if !l.begun.has(p.ID) { // went up on an earlier link
+			l.begin(p.ID, false)
 		}
 		l.toUp = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toUp, v)
 		l.owed.ask(l.up.wire)
@@ -197,6 +201,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	l.short.set(id, p.QoS < qos && qos == 2)
 	if p.QoS > 0 {
 		l.owed.ask(l.up.wire)
+		l.begin(id, true)
 	}
 	switch {
 	case p.QoS == 0:
@@ -208,6 +213,16 @@ func (l *link) relayUp(p *codec.Publish) {
 	case p.QoS == 2:
 		l.begun.add(id)
 		l.track(id, true)
+	}
+}
+
+// begin counts a message as under way. One that was sent just now may be timed.
+func (l *link) begin(id uint16, now bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pace.begin()
+	if now {
+		l.pace.sent(id, l.upNow)
 	}
 }
 

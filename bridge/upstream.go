@@ -164,7 +164,6 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		sessionPresent:    b.lineage.accepted(s.name, ack.SessionPresent),
 		keepAlive:         b.keepAlive(),
 		auto:              b.cfg.AutoKeepAlive,
-		receiveMaximum:    b.cfg.MaxInflight,
 		maximumQoS:        2,
 		maximumPacketSize: ack.MaximumPacketSize,
 		noRetain:          ack.NoRetain,
@@ -178,9 +177,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	if most := b.cfg.MaxUpSize; most != 0 && (up.maximumPacketSize == 0 || up.maximumPacketSize > most) {
 		up.maximumPacketSize = most
 	}
-	if ack.ReceiveMaximum != 0 {
-		up.receiveMaximum = min(up.receiveMaximum, ack.ReceiveMaximum)
-	}
+	up.receiveMaximum = b.cfg.mostUp(v, ack.ReceiveMaximum)
 	if ack.HasServerKeepAlive && ack.ServerKeepAlive != 0 { // [MQTT-3.1.2-21]
 		up.keepAlive = time.Duration(ack.ServerKeepAlive) * time.Second
 	}
@@ -246,7 +243,7 @@ func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 		ClientID:          []byte(b.cfg.ClientID),
 		Password:          b.cfg.Password,
 		SessionExpiry:     never,
-		ReceiveMaximum:    b.cfg.MaxInflight,
+		ReceiveMaximum:    b.cfg.mostDown(),
 		MaximumPacketSize: b.cfg.MaxPacketSize,
 	}
 	if b.cfg.Username != "" || v != codec.V5 && (b.cfg.Password != nil || b.cfg.Token != nil) { // [MQTT-3.1.2-22] of 3.1.1

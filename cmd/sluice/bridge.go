@@ -223,6 +223,9 @@ func (r *bridgeReport) text(now time.Time) string {
 	if r.Messages > 0 {
 		fmt.Fprintf(&b, ", the oldest for %v", time.Duration(r.Oldest)*time.Second)
 	}
+	if r.Window > 0 {
+		fmt.Fprintf(&b, ", at most %d under way", r.Window)
+	}
 	b.WriteByte('\n')
 	if r.Error != "" {
 		fmt.Fprintf(&b, "  last error: %s\n", r.Error)

@@ -290,7 +290,6 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		b := &s.Bridges[i]
 		c := checker{wrong: c.wrong, before: c.before, prefix: bridgeVariable(b.number, "")}
 		c.durations(b)
-		c.between("MAX_INFLIGHT", size(b.MaxInflight), 1, 65535)
 		if k := b.KeepAlive.Duration; k < time.Second || k > 65535*time.Second || k%time.Second != 0 {
 			c.add("KEEPALIVE", "%v is not a number of whole seconds from 1s to 65535s", k)
 		}

@@ -126,6 +126,7 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 	c.Lost = func(cause string, topic []byte, id uint16) {
 		f.srv.Lost(w.report.bridge.ClientID(), cause, topic, id)
 	}
+	c.Window = func(n uint16) { f.srv.SetReceiveMaximum(bridge.ClientPrefix+b.Name, n) }
 	made, err := bridge.New(c)
 	if err != nil {
 		return nil, err

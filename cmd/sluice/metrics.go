@@ -74,6 +74,7 @@ var metrics = []admin.Metric[figures]{
 	}),
 	admin.Counter("sluice_bridge_connects_total", "Connections of the bridge to its upstream.", ofBridge(func(b *bridgeFigures) int64 { return b.Connects })),
 	admin.Gauge("sluice_bridge_keep_alive_seconds", "Keep-alive in force, 0 while not connected.", ofBridge(func(b *bridgeFigures) float64 { return b.KeepAlive.Seconds() })),
+	admin.Gauge("sluice_bridge_window", "Messages at QoS 1 and 2 that may be under way up, 0 while not connected.", ofBridge(func(b *bridgeFigures) float64 { return float64(b.Window) })),
 	admin.Gauge("sluice_bridge_backlog_messages", "Messages that wait to go up, those in flight included.", ofBridge(func(b *bridgeFigures) int { return b.Messages })),
 	admin.Gauge("sluice_bridge_backlog_bytes", "Their bytes.", ofBridge(func(b *bridgeFigures) int64 { return b.Bytes })),
 	admin.Gauge("sluice_bridge_backlog_age_seconds", "How long the oldest of them has waited, since the start at most.", ofBridge(func(b *bridgeFigures) float64 { return b.Oldest.Seconds() })),

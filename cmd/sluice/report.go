@@ -43,6 +43,7 @@ type bridgeState struct {
 	Version   string    `json:"version,omitempty"` // of MQTT
 	Messages  int       `json:"messages"`          // that wait to go up
 	Bytes     int64     `json:"bytes"`             // of these
+	Window    int       `json:"window"`            // messages at QoS 1 and 2 that may be under way up; 0: not connected
 	Oldest    int64     `json:"oldest"`            // seconds that the oldest of these has waited, since the start at most
 	Error     string    `json:"error,omitempty"`   // why the last connection ended or failed
 }
@@ -113,7 +114,7 @@ func (r *report) publish() bridgeState {
 
 func (r *report) now() bridgeState {
 	status := r.bridge.Status()
-	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Paused: status.Paused, Since: status.Since.Round(time.Millisecond), Server: status.Server}
+	s := bridgeState{Name: r.bridge.Name(), Connected: status.Connected, Paused: status.Paused, Since: status.Since.Round(time.Millisecond), Server: status.Server, Window: status.Window}
 	switch {
 	case !s.Paused:
 	case r.fixed:

@@ -135,7 +135,7 @@ type bridgeSettings struct {
 	DrainMessages    int           `env:"DRAIN_MESSAGES" envDefault:"0" about:"How many messages a second go up of those that waited while the upstream was away, 0 for as many as the line carries"`
 	DrainBytes       size          `env:"DRAIN_BYTES" envDefault:"0" about:"How many bytes of them a second, 0 for as many as the line carries"`
 	LiveFirst        bool          `env:"LIVE_FIRST" envDefault:"false" about:"Whether what comes while the upstream is here goes up before what has waited, outside of that budget, if nothing of its topic waits: true or false. Each topic keeps its order"`
-	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"512" about:"Messages at QoS 1 and 2 under way at a time, each way, within SLUICE_MAX_INFLIGHT and what the upstream grants. A line with a long round trip carries as many messages in each"`
+	MaxInflight      uint16        `env:"MAX_INFLIGHT" envDefault:"0" about:"Messages at QoS 1 and 2 under way at a time, each way, at most; within what the upstream grants, and up within what fills the line, which the bridge finds out. 0: as many as that, up to 16384, but to an upstream of MQTT 3.1.1, which can grant nothing, 512, or 20 if UP has QoS 2; down 512"`
 	Paused           bool          `env:"PAUSED" envDefault:"false" about:"Whether the bridge stays away from its upstream, while what is to go up waits, whatever clients publish to $CONTROL/bridge/NAME: true or false"`
 	CA               string        `env:"CA" default:"the system's authorities" about:"File with the authorities of the upstream's certificate, in PEM"`
 	Cert             string        `env:"CERT" about:"File with a client certificate for the upstream, in PEM"`

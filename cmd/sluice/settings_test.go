@@ -555,7 +555,7 @@ func TestConfigShowsOrigins(t *testing.T) {
 	for name := range want {
 		t.Errorf("%s is not listed", name)
 	}
-	if _, example, _ := runCommand(t, nil, "", "config"); !strings.Contains(example, "SLUICE_BRIDGE_n_MAX_INFLIGHT=512\n") {
+	if _, example, _ := runCommand(t, nil, "", "config"); !strings.Contains(example, "SLUICE_BRIDGE_n_MAX_INFLIGHT=0\n") {
 		t.Error("the example of a bridge is not shown with its defaults")
 	}
 	_, text, _ := runCommand(t, environ, "", "config")

@@ -107,7 +107,7 @@ func fill(t *testing.T, addr string, n, size, window int) {
 	var out []byte
 	for sent, acked := 0, 0; acked < n; {
 		for ; sent < n && sent-acked < window; sent++ {
-			out = appendMessage(out, sent, n, size)
+			out = appendMessage(out, 1, sent, n, size)
 		}
 		if len(out) > 0 {
 			c.write(t, out)
@@ -124,7 +124,7 @@ func fill(t *testing.T, addr string, n, size, window int) {
 }
 
 // appendMessage appends the PUBLISH of message i of n.
-func appendMessage(b []byte, i, n, size int) []byte {
+func appendMessage(b []byte, qos byte, i, n, size int) []byte {
 	topic := body
 	switch i {
 	case 0:
@@ -133,7 +133,7 @@ func appendMessage(b []byte, i, n, size int) []byte {
 		topic = last
 	}
 	payload := fmt.Appendf(nil, "%0*d", size, i)
-	p := codec.Publish{ID: uint16(i%65535 + 1), Message: codec.Message{Topic: []byte(topic), Payload: payload, QoS: 1}}
+	p := codec.Publish{ID: uint16(i%65535 + 1), Message: codec.Message{Topic: []byte(topic), Payload: payload, QoS: qos}}
 	return p.Append(b, codec.V5)
 }
 

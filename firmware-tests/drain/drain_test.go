@@ -17,7 +17,7 @@ var messages = flag.Int("messages", 50_000, "in the backlog")
 
 const (
 	payload = 100 // bytes of each message
-	window  = 512 // messages in flight: what SLUICE_BRIDGE_n_MAX_INFLIGHT is by itself
+	window  = 512 // messages in flight where there is a bound
 )
 
 // An upstream is where a backlog goes.

@@ -31,7 +31,7 @@ func TestRoundTrip(t *testing.T) {
 	line := plant.Line(t, sink.addr)
 	line.Slow(trip / 2)
 	line.Cut()
-	g := startGateway(t, line.Addr)
+	g := startGateway(t, line.Addr, fmt.Sprint("SLUICE_BRIDGE_0_MAX_INFLIGHT=", window))
 	fill(t, g.Addr, window*trips, payload, together)
 	line.Heal()
 	took := sink.await(t, window*trips)

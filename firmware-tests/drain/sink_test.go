@@ -16,7 +16,9 @@ import (
 type sink struct {
 	addr     string
 	ln       net.Listener
+	each     time.Duration // that it takes for a message before it acknowledges it
 	messages atomic.Int64
+	acked    atomic.Int64
 
 	mu       sync.Mutex
 	arrivals []arrival // guarded by mu
@@ -30,11 +32,16 @@ type arrival struct {
 
 func startSink(t *testing.T, addr string) *sink {
 	t.Helper()
+	return startSlowSink(t, addr, 0)
+}
+
+func startSlowSink(t *testing.T, addr string, each time.Duration) *sink {
+	t.Helper()
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{addr: ln.Addr().String(), ln: ln}
+	s := &sink{addr: ln.Addr().String(), ln: ln, each: each}
 	t.Cleanup(func() { ln.Close() })
 	go func() {
 		for {
@@ -58,6 +65,9 @@ func (s *sink) serve(conn net.Conn) error {
 	var dec codec.Decoder
 	var in, out []byte
 	chunk := make([]byte, 64<<10)
+	slow := make(chan uint16, 65535)
+	defer close(slow)
+	go s.ackSlowly(conn, slow)
 	for {
 		n, err := conn.Read(chunk)
 		if err != nil {
@@ -79,7 +89,11 @@ func (s *sink) serve(conn net.Conn) error {
 				out = (&codec.Connack{MaximumQoS: 2}).Append(out, codec.V5)
 			case *codec.Publish:
 				came++
-				out = (&codec.Puback{ID: p.ID}).Append(out, codec.V5)
+				if s.each > 0 {
+					slow <- p.ID
+				} else {
+					out = (&codec.Puback{ID: p.ID}).Append(out, codec.V5)
+				}
 			case *codec.Pingreq:
 				out = (&codec.Pingresp{}).Append(out, codec.V5)
 			case *codec.Disconnect:
@@ -98,6 +112,16 @@ func (s *sink) serve(conn net.Conn) error {
 			return nil
 		}
 		out = out[:0]
+	}
+}
+
+func (s *sink) ackSlowly(conn net.Conn, slow <-chan uint16) {
+	for id := range slow {
+		time.Sleep(s.each)
+		s.acked.Add(1)
+		if _, err := conn.Write((&codec.Puback{ID: id}).Append(nil, codec.V5)); err != nil {
+			return
+		}
 	}
 }
 
