@@ -68,7 +68,10 @@ func TestNoFigureIsForgotten(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	g := startGateway(t, map[string]string{"SLUICE_HTTP_ADDR": "127.0.0.1:0"})
+	g := startGateway(t, map[string]string{"SLUICE_HTTP_ADDR": ":0"})
+	if addr := g.addr["HTTP"]; strings.HasPrefix(addr, "127.") {
+		t.Errorf("it listens at %s, was told to everywhere", addr)
+	}
 	get := func(path string) string {
 		r, err := http.Get("http://" + g.addr["HTTP"] + path)
 		if err != nil {
