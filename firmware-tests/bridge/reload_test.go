@@ -83,7 +83,7 @@ func (j *junction) connects(name string) int {
 	return strings.Count(j.Log.String(), plant.Connected+" bridge="+name)
 }
 
-// One bridge is changed, one added, one removed and put back, while all are under load: no
+// One bridge is changed, live data first and not, one added, one removed and put back, while all are under load: no
 // message is lost, the bridge that did not change keeps its connection, and so do the devices.
 func TestReloadUnderLoad(t *testing.T) {
 	at(t, all, func(t *testing.T, up *upstream) {
@@ -96,7 +96,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		work := func() { time.Sleep(400 * time.Millisecond) }
 		work()
-		j.reload(j.bridge(0, "north"), j.bridge(1, "south", "MAX_INFLIGHT=20"), j.bridge(2, "west"), j.bridge(3, "east"))
+		j.reload(j.bridge(0, "north"), j.bridge(1, "south", "MAX_INFLIGHT=20", "LIVE_FIRST=true"), j.bridge(2, "west"), j.bridge(3, "east"))
 		j.load("east")
 		work()
 		j.reload(j.bridge(0, "north"), j.bridge(1, "south", "PAUSED=true"), j.bridge(2, "west"), j.bridge(3, "east", "KEEPALIVE=20s"))
@@ -122,7 +122,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		work()
 		plant.Restart(t, j.Gateway)
 		plant.AwaitLog(t, j.Gateway, 1, "messages wait for a bridge that is no more")
-		j.reload(j.bridge(0, "north"), j.bridge(5, "south"), j.bridge(6, "west"), j.bridge(3, "east", "KEEPALIVE=20s"))
+		j.reload(j.bridge(0, "north"), j.bridge(5, "south", "LIVE_FIRST=true"), j.bridge(6, "west"), j.bridge(3, "east", "KEEPALIVE=20s"))
 		j.Settle(drainLimit)
 		j.Judge(up.qos)
 	})
