@@ -130,6 +130,10 @@ func (c *conn) readLess() {
 		c.paused = true
 		if c.dev == nil {
 			c.tc.Pause()
+			if c.timer.index == 0 { // it has no keep-alive
+				c.timer.owner = c
+				c.srv.setTimer(&c.timer, c.srv.now+pausedLook)
+			}
 		}
 	}
 }

@@ -25,6 +25,10 @@ const (
 // maxConnect bounds CONNECT, in bytes: what those may leave with us whom we do not know.
 const maxConnect = 128 << 10
 
+// pausedLook is how long nobody looks, at least, whether a client that is not read from is
+// still there.
+const pausedLook = 10 * time.Second
+
 // conn is a Network Connection, which dies with its socket, or an MQTT-SN device that is
 // here. Guarded by Server.mu.
 type conn struct {
@@ -291,8 +295,14 @@ func (c *conn) expire() {
 		s.setTimer(&c.timer, due)
 		return
 	}
-	if c.paused { // we are the ones who do not listen
-		s.setTimer(&c.timer, s.now+c.keepAlive)
+	switch {
+	case c.paused: // we are the ones who do not listen
+		if c.dev == nil && !c.deaf && !c.braked {
+			c.tc.ResumeIfOver()
+		}
+		s.setTimer(&c.timer, s.now+max(c.keepAlive, pausedLook))
+		return
+	case c.keepAlive == 0:
 		return
 	}
 	c.close(codec.KeepAliveTimeout, "keep-alive timeout") // [MQTT-3.1.2-22]

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"sluice/codec"
 	"sluice/codec/sn"
+	"sluice/gateway/transport"
 )
 
 // provision makes the session of a bridge that carries everything, with filters for whose
@@ -362,4 +364,44 @@ func TestRetiredBridge(t *testing.T) {
 		}
 		at.srv.Forget("$bridge/old")
 	})
+}
+
+// A 3.1.1 client that has published so much that it is not read from is found to be gone
+// all the same, though the upstream that it waits for is away.
+func TestPublisherThatWaitsGoes(t *testing.T) {
+	srv := New(Config{MaxInflight: 1})
+	tr := transport.New(transport.Config{}, srv)
+	defer func() {
+		srv.Shutdown(t.Context())
+		tr.Close(t.Context())
+	}()
+	srv.Provision("$bridge/up", []codec.Subscription{{Filter: []byte("#"), QoS: 1}}, "#")
+	addr, err := tr.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const early, sent = 10, 100 // of which the first are more than enough
+	publish := func(b []byte, from, to uint16) []byte {
+		for id := from; id <= to; id++ {
+			b = message("a", "x", 1, id).Append(b, codec.V311)
+		}
+		return b
+	}
+	hello := (&codec.Connect{Version: codec.V311, CleanStart: true, KeepAlive: 1, ClientID: []byte("pub")}).Append(nil, codec.V311)
+	nc.Write(publish(hello, 1, early))
+	if !settles(func() bool { return srv.Stats().MessagesIn == early }) {
+		t.Fatal("nothing comes")
+	}
+	nc.Write((&codec.Disconnect{}).Append(publish(nil, early+1, sent), codec.V311))
+	nc.Close()
+	if !settles(func() bool { return srv.Stats().Connections == 1 && srv.Stats().Connected == 0 }) {
+		t.Error("it is still there")
+	}
+	if n := srv.Stats().MessagesIn; n != sent {
+		t.Errorf("%d messages came, want all %d that it had sent", n, sent)
+	}
 }

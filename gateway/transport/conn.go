@@ -145,12 +145,22 @@ func (c *Conn) End(b []byte) {
 func (c *Conn) Pending() int { return int(c.pending.Load()) }
 
 // Pause stops reading: inside a callback at once, from elsewhere after the
-// Receive that may be under way. A peer that closes is not noticed until Resume.
+// Receive that may be under way. A peer that closes is not noticed until Resume or
+// ResumeIfOver.
 func (c *Conn) Pause() { c.setPaused(true) }
 
 // Resume starts reading again. What Receive has not taken comes again even if
 // nothing new arrives.
 func (c *Conn) Resume() { c.setPaused(false) }
+
+// ResumeIfOver resumes if the peer has closed its side, or is gone, which is not noticed
+// while paused: what it sent before comes, and then the end. It does not wait to find out,
+// and finds out nothing but of the connections of Listen on Linux.
+func (c *Conn) ResumeIfOver() {
+	if d, ok := c.driver.(interface{ look() }); ok {
+		d.look()
+	}
+}
 
 // Yield lets others have their turn: what Receive, which it is called in, does not take
 // comes again after that. Nothing more is read meanwhile.

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -548,6 +549,53 @@ func TestPause(t *testing.T) {
 		c.Write(all[500:])
 		want(t, "all that was sent while paused", c, all)
 	})
+}
+
+// Who is paused and looks learns that the peer has closed, behind all that it sent.
+func TestEndWhilePaused(t *testing.T) {
+	for _, w := range ways {
+		if strings.Contains(w.name, "stream") || strings.Contains(w.name, "inside") {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			var got []byte
+			first, over := make(chan *Conn, 1), make(chan struct{})
+			client := w.dial(t, start(t, Config{}, &recorder{
+				receive: func(c *Conn, b []byte) (int, error) {
+					if len(got) == 0 {
+						c.Pause()
+						first <- c
+					}
+					got = append(got, b...)
+					return len(b), nil
+				},
+				closed: func(*Conn, error) { close(over) },
+			}))
+			all := noise(100000)
+			client.Write(all[:1])
+			c := <-first
+			client.Write(all[1:])
+			c.ResumeIfOver()
+			select {
+			case <-over:
+				t.Fatal("it is over before the peer is")
+			case <-time.After(20 * time.Millisecond):
+			}
+			client.Close()
+			for {
+				c.ResumeIfOver()
+				select {
+				case <-over:
+				case <-time.After(time.Millisecond):
+					continue
+				}
+				break
+			}
+			if !bytes.Equal(got, all) {
+				t.Errorf("%d of %d bytes came before the end", len(got), len(all))
+			}
+		})
+	}
 }
 
 // A pause may be over before the driver has seen it.
