@@ -274,6 +274,22 @@ func (s *Server) Receive(tc *transport.Conn, b []byte) (int, error) {
 	return tc.User.(*conn).receive(b), nil
 }
 
+// BeginRound has what is staged in this round committed at its end. Part of
+// transport.Handler.
+func (s *Server) BeginRound() {
+	if s.db != nil {
+		s.db.Begin()
+	}
+}
+
+// EndRound commits what was staged, unless that takes long: its acknowledgements leave
+// in this round. Part of transport.Handler.
+func (s *Server) EndRound() {
+	if s.db != nil {
+		s.db.End()
+	}
+}
+
 // Writable goes on where a slow reader held things up. Part of transport.Handler.
 func (s *Server) Writable(tc *transport.Conn) {
 	s.mu.Lock()

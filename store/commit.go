@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,20 +17,22 @@ const (
 	copyDelay    = time.Minute   // after a compaction that did not work
 
 	updateBytes = 1 << 20 // bound on one transaction of BuntDB, which keeps a buffer as large as the largest
+	checkBytes  = 1 << 18 // written between two looks at the free space and the size of the file
 
 	// A file is compacted when it is larger than twice the live bytes, and this; the latter on a disk that is about full.
 	compactSlack    = 16 << 20
 	compactSlackLow = 1 << 20
 )
 
-// A committer is what the goroutine that owns the disk knows.
+// A committer is what who works on the disk knows: the goroutine of that name, and those who commit in their turn.
 type committer struct {
+	disk    sync.Mutex // guards all below; held while the disk is worked on, so the others only try to take it
 	current *generation
 	copying *copying // nil: no compaction under way
 	reserve reserve
 
-	unwritten []op  // of a batch that was given up when the store was closed
-	closeErr  error // what Close returns
+	left     *batch // could not be written; the next goes on with it
+	closeErr error  // what Close returns
 
 	// The next time for each duty; zero: none.
 	commitAt, syncAt, checkAt time.Time
@@ -36,8 +40,10 @@ type committer struct {
 	lingerTo     time.Time // what is staged is committed by then in any case; zero: nothing is
 	noCopyBefore time.Time // after a compaction that has failed
 	unsynced     bool      // something is written and not fsynced
+	unchecked    int64     // bytes written since the last check, about
 	broken       bool      // an fsync of current has failed: it is never fsynced again
 	low          bool      // the disk is about full
+	finished     bool      // the store is closed
 }
 
 // A batch is what is committed at once: after a crash all of it is there, or nothing.
@@ -46,7 +52,7 @@ type batch struct {
 	changes map[string]change
 	chunks  []sealedChunk
 	queues  []sealedQueue
-	charge  int64
+	ops     []op // the commands, with the values as they are on disk
 	close   bool // the last one: the clock is written even if nothing else is
 	wrote   int  // changes of all attempts
 }
@@ -69,26 +75,24 @@ func (b *batch) put(id uint64, c *chunk) {
 
 func (c *committer) start(db *DB, g *generation) {
 	c.current = g
+	c.checkAt = time.Now()
 	c.reserve = reserve{path: db.path(reserveName)}
 	c.reserve.take()
 }
 
-// run is the committer: the only goroutine that touches the disk after Open.
+// run is the committer: the goroutine that does all on the disk that may take long.
 func (db *DB) run() {
 	defer close(db.done)
-	db.check()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		db.schedule()
-		if db.due(timer) {
+		if db.work(timer) {
 			select {
 			case <-db.quit:
 				db.finish()
 				return
 			default:
 			}
-			db.step()
 			continue
 		}
 		select {
@@ -99,6 +103,18 @@ func (db *DB) run() {
 			return
 		}
 	}
+}
+
+// work does what is due, and reports whether there was anything.
+func (db *DB) work(timer *time.Timer) bool {
+	db.disk.Lock()
+	defer db.disk.Unlock()
+	db.schedule()
+	if !db.due(timer) {
+		return false
+	}
+	db.step()
+	return true
 }
 
 // schedule sets when to commit what is staged.
@@ -186,10 +202,9 @@ func (db *DB) step() {
 	is := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	if is(db.commitAt) {
 		db.commitAt = time.Time{}
-		if !is(db.lingerTo) && db.lingers() {
+		if db.left == nil && !is(db.lingerTo) && db.lingers() {
 			return // to schedule
 		}
-		db.lingerTo = time.Time{}
 		if !db.commit(db.take()) {
 			return // a part of it may be written, which no compaction may put a marker behind
 		}
@@ -197,18 +212,23 @@ func (db *DB) step() {
 	if is(db.syncAt) {
 		db.syncAt = time.Time{}
 		if db.persist(db.flush) {
-			db.check()
+			db.checkAt = now
 		}
 	}
 	if is(db.checkAt) {
 		db.checkAt = time.Time{}
 		db.check()
+		db.compact()
+	} else if db.copying != nil {
+		db.compact()
 	}
-	db.compact()
 }
 
 // finish commits what is staged, and the clock.
 func (db *DB) finish() {
+	db.disk.Lock()
+	defer db.disk.Unlock()
+	db.finished = true
 	b := db.take()
 	b.close = true
 	if !db.commit(b) {
@@ -219,15 +239,20 @@ func (db *DB) finish() {
 	db.lock.Close()
 }
 
-// take makes a batch of what is staged and begins the next.
+// take makes a batch of what is staged, behind what could not be written, and begins the next.
 func (db *DB) take() *batch {
+	db.commitAt, db.lingerTo = time.Time{}, time.Time{}
 	if db.cfg.Together != nil {
 		db.cfg.Together.Lock()
 		defer db.cfg.Together.Unlock()
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	b := &batch{epoch: db.epoch, changes: db.changes, charge: db.pending}
+	b := &batch{epoch: db.epoch, changes: db.changes}
+	if db.left != nil {
+		b.queues, b.ops, b.wrote = db.left.queues, db.left.ops, db.left.wrote
+		db.left = nil
+	}
 	for _, q := range db.dirty {
 		q.seal(b)
 		b.queues = append(b.queues, sealedQueue{q.Queue, q.next})
@@ -235,19 +260,25 @@ func (db *DB) take() *batch {
 	clear(db.dirty)
 	db.dirty = db.dirty[:0]
 	db.changes = make(map[string]change)
-	db.inFlight, db.pending = db.pending, 0
-	db.urgency, db.young, db.old = 0, false, false
+	db.inFlight, db.pending = db.inFlight+db.pending, 0
+	db.urgency, db.told, db.young, db.old = 0, 0, false, false
 	db.epoch++
 	return b
 }
 
 // commit writes b, however long that takes, and says so. It gives up, and returns false, only if the store is closed meanwhile.
 func (db *DB) commit(b *batch) bool {
-	ops := append(db.unwritten, db.ops(b)...)
-	if !db.persist(func() error { return db.write(b, ops) }) {
-		db.unwritten = ops // for the attempt of Close, in this order
+	db.encode(b)
+	if !db.persist(func() error { return db.write(b) }) {
+		db.left = b // for the attempt of Close
 		return false
 	}
+	db.committed(b)
+	return true
+}
+
+// committed says that b is as durable as Sync promises.
+func (db *DB) committed(b *batch) {
 	if b.wrote > 0 {
 		db.counts.commits.Add(1)
 	}
@@ -257,31 +288,32 @@ func (db *DB) commit(b *batch) bool {
 	}
 	db.inFlight = 0
 	db.live = db.current.live
+	failing := db.err != nil
 	db.mu.Unlock()
 	if db.cfg.Committed != nil {
 		db.cfg.Committed(b.epoch)
 	}
-	db.check()
-	return true
+	if failing || db.unchecked >= checkBytes {
+		db.checkAt = time.Now()
+	}
 }
 
-// ops returns the commands of b with their values as they are on disk.
-func (db *DB) ops(b *batch) []op {
-	ops := make([]op, 0, len(b.chunks)+len(b.changes))
+// encode makes the commands of b, behind those that it has.
+func (db *DB) encode(b *batch) {
+	b.ops = slices.Grow(b.ops, len(b.chunks)+len(b.changes))
 	for key, c := range b.changes {
 		if c.del {
-			ops = append(ops, op{key: key, del: true})
+			b.ops = append(b.ops, op{key: key, del: true})
 		} else {
-			ops = append(ops, op{key: key, value: encode(db.seed, key, c.value)})
+			b.ops = append(b.ops, op{key: key, value: encode(db.seed, key, c.value)})
 		}
 	}
 	// After the changes: a queue that was removed and begins anew uses the keys that are deleted.
 	for _, c := range b.chunks {
 		key := queueKey(c.id, c.first)
 		putHeader(db.seed, key, c.data)
-		ops = append(ops, op{key: key, value: freeze(c.data)})
+		b.ops = append(b.ops, op{key: key, value: freeze(c.data)})
 	}
-	return ops
 }
 
 // persist repeats try until it works, and reports failures as they begin, change and end.
@@ -307,12 +339,12 @@ func (db *DB) persist(try func() error) bool {
 }
 
 // write is one attempt to make b durable. After a failure it may be repeated: all its commands may.
-func (db *DB) write(b *batch, ops []op) error {
+func (db *DB) write(b *batch) error {
 	if db.broken {
-		b.wrote += len(ops)
-		return db.renew(b.epoch, ops)
+		b.wrote += len(b.ops)
+		return db.renew(b.epoch, b.ops)
 	}
-	wrote, err := db.update(db.current, ops)
+	wrote, err := db.update(db.current, b.ops)
 	b.wrote += wrote
 	if err != nil {
 		return err
@@ -324,7 +356,7 @@ func (db *DB) write(b *batch, ops []op) error {
 		return err
 	}
 	if db.copying != nil {
-		if _, err := db.update(db.copying.to, ops); err != nil {
+		if _, err := db.update(db.copying.to, b.ops); err != nil {
 			db.failCopy(err)
 		}
 	}
@@ -346,6 +378,7 @@ func (db *DB) update(g *generation, ops []op) (wrote int, err error) {
 			size += len(ops[n].key) + len(ops[n].value)
 			n++
 		}
+		db.unchecked += int64(size)
 		if err := db.fault("write"); err != nil {
 			return wrote, err
 		}
@@ -430,8 +463,9 @@ func (db *DB) health(err error) {
 	}
 }
 
-// check says that all is well after something was written, unless the disk is about full: then it looks again after a while.
+// check says that all is well, unless the disk is about full: then it looks again after a while.
 func (db *DB) check() {
+	db.unchecked = 0
 	free, err := room(db.cfg.Dir)
 	if err != nil {
 		db.health(fmt.Errorf("free space of the data disk: %w", err))

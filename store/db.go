@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,11 +31,11 @@ type Config struct {
 
 	// Committed is called when the batch of epoch, and all before it, are as durable as Sync promises.
 	// Failed is called with the reason when commits stop, when the reason changes, and with nil when they go on.
-	// Both are called by the committer, one at a time, with no lock held; nil means nobody listens.
+	// They are called one at a time: by the committer, and Committed by End as well; nil means nobody listens.
 	Committed func(epoch uint64)
 	Failed    func(err error)
 
-	// Together is held by the committer while it takes a batch: what is staged while another holds it is on disk
+	// Together is held while a batch is taken, by the committer or by End: what is staged while another holds it is on disk
 	// as a whole or not at all. nil: each call is staged for itself.
 	Together sync.Locker
 
@@ -58,7 +59,7 @@ const lazyDelay = time.Second
 
 // A DB is the store of one gateway: keys with values, queues, and a clock. See the package comment.
 //
-// Its methods are safe for concurrent use. None but Open and Close waits for the disk.
+// Its methods are safe for concurrent use. None but Open and Close waits for the disk; End may write to the kernel's cache of it.
 type DB struct {
 	// Set once by Open.
 	cfg    Config
@@ -79,8 +80,9 @@ type DB struct {
 	mu       sync.Mutex
 	epoch    uint64
 	urgency  Urgency
-	young    bool // a change is Soon that came after the committer last looked, see look
-	old      bool // or before
+	told     Urgency // what the committer was woken for
+	young    bool    // a change is Soon that came after the committer last looked, see look
+	old      bool    // or before
 	changes  map[string]change
 	dirty    []dirtyQueue
 	loaded   map[uint64]*Queue // as found on disk, not opened yet
@@ -89,9 +91,9 @@ type DB struct {
 	pending  int64             // charge of what is staged
 	err      error
 
+	turns   atomic.Int32 // between Begin and End
 	reading sync.RWMutex // held by Ascend, and by the committer while it replaces current
 
-	// Owned by the committer.
 	committer
 }
 
@@ -277,12 +279,28 @@ func (db *DB) stage(key string, c change, when Urgency) {
 	db.want(when)
 }
 
-// want wakes the committer if this is more urgent than what it knows of. Called with mu held.
+// want notes how urgent what is staged is, and has the committer told unless an End is to come. Called with mu held.
 func (db *DB) want(when Urgency) {
 	if when <= db.urgency {
 		return
 	}
 	db.urgency = when
+	if db.turns.Load() == 0 {
+		db.tell()
+	}
+}
+
+// tell wakes the committer if it does not know how urgent what is staged is. Called with mu held.
+func (db *DB) tell() {
+	if db.urgency <= db.told {
+		return
+	}
+	db.told = db.urgency
+	db.rouse()
+}
+
+// rouse wakes the committer.
+func (db *DB) rouse() {
 	select {
 	case db.wake <- struct{}{}:
 	default: // it has not looked yet

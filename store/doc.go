@@ -2,6 +2,7 @@
 //
 // Set, Delete and the methods of Queue stage in memory and return at once. One goroutine, the committer, makes a batch
 // of what is staged, writes it, calls fsync, and then Config.Committed: only what that has covered may be acknowledged.
+// Where no fsync is asked for, an event loop that stages between Begin and End does the same itself, at its End.
 //
 //	gateway ── Set, Append, Done ──▶ staged ── take ──▶ batch ── Update, marker ──▶ file ── fsync ──▶ Committed(epoch)
 //	                                    │ done before it is taken: never written

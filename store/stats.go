@@ -27,7 +27,7 @@ type Durations struct {
 	Sum     time.Duration
 }
 
-// counts are what Stats are read from. The committer writes them.
+// counts are what Stats are read from. Who commits writes them.
 type counts struct {
 	commits, compactions atomic.Uint64
 	fsyncs               [len(FsyncBounds) + 1]atomic.Uint64

@@ -28,7 +28,7 @@ const (
 type heap struct {
 	db atomic.Pointer[store.DB] // nil: not open yet
 
-	// Owned by the store's committer.
+	// Owned by who commits.
 	large bool
 }
 

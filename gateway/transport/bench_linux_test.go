@@ -149,6 +149,8 @@ func (r *plainEcho) Receive(c *Conn, b []byte) (int, error) {
 	c.End(append(c.Begin(), b...))
 	return len(b), nil
 }
+func (r *plainEcho) BeginRound()         {}
+func (r *plainEcho) EndRound()           {}
 func (r *plainEcho) Writable(*Conn)      {}
 func (r *plainEcho) Closed(*Conn, error) { r.n.Add(-1) }
 

@@ -50,6 +50,13 @@ type Handler interface {
 	// LowWater any more.
 	Writable(c *Conn)
 
+	// BeginRound and EndRound are called by an event loop: before it hands over what
+	// has come for its connections, and after. What the handler answers in EndRound
+	// leaves together with what it answered since BeginRound. Other goroutines, and other
+	// loops, call meanwhile; those for wires without a loop do so with no such calls.
+	BeginRound()
+	EndRound()
+
 	// Closed is the last call, exactly once after Open. err is io.EOF if the
 	// peer closed, net.ErrClosed if Close was called here, and else what
 	// went wrong.

@@ -77,7 +77,7 @@ func (c *polled) poke() {
 // loop is an event loop: one goroutine for many connections.
 //
 // A round waits for events, reads once from each connection that has
-// something, and then attends to each connection on the dirty list: those that
+// something, tells the handler that this was all, and then attends to each connection on the dirty list: those that
 // were written to by whatever the reads brought, on this loop or another. Of those
 // that bring more than a round takes, only one has its turn in each round: who sends
 // little waits for one of them, however many there are.
@@ -151,6 +151,7 @@ func (l *loop) run() {
 	defer l.t.wg.Done()
 	for !l.quit || l.n > 0 || l.dirty.Load() != nil {
 		events := l.wait()
+		l.t.handler.BeginRound()
 		for i := range events {
 			l.event(&events[i])
 		}
@@ -158,6 +159,7 @@ func (l *loop) run() {
 			l.work()
 		}
 		l.serveOne()
+		l.t.handler.EndRound()
 		l.attendAll()
 		l.expire()
 	}

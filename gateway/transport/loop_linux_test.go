@@ -97,6 +97,50 @@ func turnsBefore(t *testing.T, step int) int {
 	return <-served
 }
 
+// A round encloses what has come in it, and what is answered when it ends leaves with it.
+func TestRound(t *testing.T) {
+	var in bool      // a round
+	var came []*Conn // in it
+	tr := start(t, Config{Loops: 1}, &recorder{
+		receive: func(c *Conn, b []byte) (int, error) {
+			if !in {
+				t.Error("Receive outside of a round")
+			}
+			send(c, b)
+			came = append(came, c)
+			return len(b), nil
+		},
+		round: func(begins bool) {
+			if begins == in {
+				t.Errorf("a round that begins (%v) while one is under way (%v)", begins, in)
+			}
+			in = begins
+			for _, c := range came {
+				send(c, []byte("over"))
+			}
+			came = came[:0]
+		},
+	})
+	addr := listen(t, tr, "tcp")
+	var clients []net.Conn
+	for range 3 {
+		c := dialTCP(t, addr)
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		clients = append(clients, c)
+	}
+	for range 10 {
+		for _, c := range clients {
+			c.Write([]byte("x"))
+		}
+		for _, c := range clients {
+			b := make([]byte, 100)
+			if n, err := io.ReadAtLeast(c, b, 5); string(b[:n]) != "xover" {
+				t.Fatalf("got %q, %v", b[:n], err)
+			}
+		}
+	}
+}
+
 // While it cannot accept, a loop neither spins nor forgets who waits.
 func TestOutOfDescriptors(t *testing.T) {
 	tr := start(t, Config{Loops: 1}, &recorder{receive: echo})

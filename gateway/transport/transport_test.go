@@ -70,6 +70,7 @@ type recorder struct {
 	receive  func(c *Conn, b []byte) (int, error)
 	writable func(c *Conn)
 	closed   func(c *Conn, err error)
+	round    func(begins bool)
 
 	live atomic.Int64 // opened and not closed
 }
@@ -113,6 +114,15 @@ func (r *recorder) Receive(c *Conn, b []byte) (int, error) {
 		return len(b), nil
 	}
 	return r.receive(c, b)
+}
+
+func (r *recorder) BeginRound() { r.rounds(true) }
+func (r *recorder) EndRound()   { r.rounds(false) }
+
+func (r *recorder) rounds(begins bool) {
+	if r.round != nil {
+		r.round(begins)
+	}
 }
 
 func (r *recorder) Writable(c *Conn) {
