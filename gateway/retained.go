@@ -22,14 +22,15 @@ func (s *Server) retain(pub *publication) {
 	}
 	out := codec.Publish{Message: pub.Message}
 	out.QoS, out.Retain = pub.QoS, true
-	rec := string(s.encodeRecord(&out, pub.expires, pub.bridge()))
+	rec := s.encodeRecord(&out, pub.expires, pub.bridge())
 	key := retainedKey(pub.Topic)
-	s.retained.Set(key[len(retainedPrefix):], rec)
-	if s.db != nil {
-		s.db.Set(key, rec, pub.urgency())
-		pub.onDisk(s)
-		pub.wanted = true
+	if s.db == nil {
+		s.retained.Set(key[len(retainedPrefix):], string(rec))
+		return
 	}
+	s.retained.Set(key[len(retainedPrefix):], s.db.Keep(key, rec, pub.urgency()))
+	pub.onDisk(s)
+	pub.wanted = true
 }
 
 // bridge is the client identifier of the bridge that published it, "" if none did.

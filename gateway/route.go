@@ -89,11 +89,17 @@ func (r *route) size(name []byte) int {
 	return n
 }
 
+// nobody is the route of all topics that nobody wants.
+var nobody = new(route)
+
 // match makes the route of a topic from the tree.
 func (s *Server) match(name []byte) *route {
-	r := &route{}
-	places := make(map[*session]int)
+	r := nobody
+	var places map[*session]int
 	s.subs.Match(name, func(sub *subscription) {
+		if r == nobody {
+			r, places = new(route), make(map[*session]int)
+		}
 		if sub.session == nil {
 			r.groups = append(r.groups, sub.group)
 			return

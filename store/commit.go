@@ -17,6 +17,7 @@ const (
 	copyDelay    = time.Minute   // after a compaction that did not work
 
 	updateBytes = 1 << 20 // bound on one transaction of BuntDB, which keeps a buffer as large as the largest
+	maxSpare    = 1 << 10 // changes of a batch whose memory is used again
 	checkBytes  = 1 << 18 // written between two looks at the free space and the size of the file
 
 	// A file is compacted when it is larger than twice the live bytes, and this; the latter on a disk that is about full.
@@ -31,6 +32,7 @@ type committer struct {
 	copying *copying // nil: no compaction under way
 	reserve reserve
 
+	ops      []op   // room for those of the next batch
 	left     *batch // could not be written; the next goes on with it
 	closeErr error  // what Close returns
 
@@ -259,7 +261,10 @@ func (db *DB) take() *batch {
 	}
 	clear(db.dirty)
 	db.dirty = db.dirty[:0]
-	db.changes = make(map[string]change)
+	db.changes, db.spare = db.spare, nil
+	if db.changes == nil {
+		db.changes = make(map[string]change)
+	}
 	db.inFlight, db.pending = db.inFlight+db.pending, 0
 	db.urgency, db.told, db.young, db.old = 0, 0, false, false
 	db.epoch++
@@ -289,7 +294,15 @@ func (db *DB) committed(b *batch) {
 	db.inFlight = 0
 	db.live = db.current.live
 	failing := db.err != nil
+	if len(b.changes) < maxSpare {
+		clear(b.changes)
+		db.spare = b.changes
+	}
 	db.mu.Unlock()
+	if len(b.ops) < maxSpare {
+		clear(b.ops)
+		db.ops = b.ops[:0]
+	}
 	if db.cfg.Committed != nil {
 		db.cfg.Committed(b.epoch)
 	}
@@ -300,12 +313,16 @@ func (db *DB) committed(b *batch) {
 
 // encode makes the commands of b, behind those that it has.
 func (db *DB) encode(b *batch) {
+	if b.ops == nil {
+		b.ops, db.ops = db.ops, nil
+	}
 	b.ops = slices.Grow(b.ops, len(b.chunks)+len(b.changes))
 	for key, c := range b.changes {
-		if c.del {
+		if c == nil {
 			b.ops = append(b.ops, op{key: key, del: true})
 		} else {
-			b.ops = append(b.ops, op{key: key, value: encode(db.seed, key, c.value)})
+			putHeader(db.seed, key, c)
+			b.ops = append(b.ops, op{key: key, value: freeze(c)})
 		}
 	}
 	// After the changes: a queue that was removed and begins anew uses the keys that are deleted.

@@ -84,6 +84,7 @@ type DB struct {
 	young    bool    // a change is Soon that came after the committer last looked, see look
 	old      bool    // or before
 	changes  map[string]change
+	spare    map[string]change // empty, for the next batch
 	dirty    []dirtyQueue
 	loaded   map[uint64]*Queue // as found on disk, not opened yet
 	live     int64             // charge of what is committed
@@ -103,11 +104,10 @@ type dirtyQueue struct {
 	seen [patience]uint64 // next as it was when the committer looked, the last time first
 }
 
-// A change is the last thing staged for a key.
-type change struct {
-	value string
-	del   bool
-}
+// A change is the last thing staged for a key: its value with room for the header, or nil for its end.
+type change []byte
+
+func (c change) charge(key string) int64 { return charge(key, freeze(c)) }
 
 // Open opens the store in cfg.Dir, after it has mended the file, and keeps other processes out.
 // Damage is no error: see Report. The error says what to do.
@@ -128,6 +128,7 @@ func Open(cfg Config) (*DB, error) {
 		quit:    make(chan struct{}),
 		done:    make(chan struct{}),
 		changes: make(map[string]change),
+		spare:   make(map[string]change),
 		loaded:  make(map[uint64]*Queue),
 	}
 	var err error
@@ -225,7 +226,7 @@ func (db *DB) loadChunk(key, value string) {
 	}
 	if !ok {
 		db.report.Dropped++
-		db.stage(key, change{del: true}, Lazy)
+		db.stage(key, nil, Lazy)
 	}
 }
 
@@ -253,26 +254,32 @@ func (db *DB) Ascend(prefix string, fn func(key, value string) bool) {
 }
 
 // Set stages a value for key. The key is not empty, shorter than 128 KiB, and begins neither with "q/" nor with 0xFF.
-func (db *DB) Set(key, value string, when Urgency) {
+func (db *DB) Set(key, value string, when Urgency) { db.Keep(key, view(value), when) }
+
+// Keep is Set of a copy of value, which it returns: a caller who holds on to what the store does needs no other.
+func (db *DB) Keep(key string, value []byte, when Urgency) (kept string) {
+	c := make(change, headerLen+len(value))
+	copy(c[headerLen:], value)
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.stage(key, change{value: value}, when)
+	db.stage(key, c, when)
+	return freeze(c[headerLen:])
 }
 
 // Delete stages the end of key, whether it is there or not.
 func (db *DB) Delete(key string, when Urgency) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.stage(key, change{del: true}, when)
+	db.stage(key, nil, when)
 }
 
 // stage is called with mu held.
 func (db *DB) stage(key string, c change, when Urgency) {
-	if old, staged := db.changes[key]; staged && !old.del {
-		db.pending -= charge(key, old.value) + headerLen
+	if old := db.changes[key]; old != nil {
+		db.pending -= old.charge(key)
 	}
-	if !c.del {
-		db.pending += charge(key, c.value) + headerLen
+	if c != nil {
+		db.pending += c.charge(key)
 	}
 	db.changes[key] = c
 	db.young = db.young || when == Soon

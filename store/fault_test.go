@@ -246,9 +246,9 @@ func TestCloseBeforeCompaction(t *testing.T) {
 	(func() {
 		r.DB.mu.Lock() // so that it is one batch, of two transactions
 		defer r.DB.mu.Unlock()
-		r.stage("big", change{del: true}, Now)
-		r.stage("small", change{value: strings.Repeat("x", updateBytes/2)}, Now)
-		r.stage("other", change{value: strings.Repeat("x", updateBytes/2+1)}, Now)
+		r.stage("big", nil, Now)
+		r.stage("small", make(change, headerLen+updateBytes/2), Now)
+		r.stage("other", make(change, headerLen+updateBytes/2+1), Now)
 	})()
 	r.wait(func() bool { return len(r.failures) == 1 })
 	if err := r.Close(); err == nil {

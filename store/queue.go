@@ -267,7 +267,7 @@ func (q *Queue) drop(c *chunk) {
 	}
 	q.forget(c)
 	if c.written {
-		q.db.stage(queueKey(q.id, c.first), change{del: true}, Lazy)
+		q.db.stage(queueKey(q.id, c.first), nil, Lazy)
 		return
 	}
 	if q.db != nil {

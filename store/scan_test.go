@@ -177,7 +177,9 @@ func TestKeptFiles(t *testing.T) {
 // A record inside a payload does not come out of it, whatever is damaged around it.
 func TestForgery(t *testing.T) {
 	const seed = 0 // the device does not know it
-	forged := "\r\n" + string(appendSet(nil, "forged", encode(seed, "forged", "x"))) +
+	value := append(make([]byte, headerLen), 'x')
+	putHeader(seed, "forged", value)
+	forged := "\r\n" + string(appendSet(nil, "forged", string(value))) +
 		string(appendSet(nil, markerKey, marker{epoch: 1 << 60, seed: seed}.value()))
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Sync: Never})

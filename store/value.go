@@ -33,14 +33,6 @@ func putHeader(seed uint32, key string, data []byte) {
 	binary.BigEndian.PutUint32(data[1:], checksum(seed, key, data[headerLen:]))
 }
 
-// encode returns the value of body under key.
-func encode(seed uint32, key, body string) string {
-	b := make([]byte, headerLen+len(body))
-	copy(b[headerLen:], body)
-	putHeader(seed, key, b)
-	return freeze(b)
-}
-
 // view returns the bytes of s, which must not be written.
 func view(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
