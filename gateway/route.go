@@ -131,7 +131,7 @@ func (s *Server) full(c *conn, p *codec.Message, r *route) bool {
 		if r.hops[i].wantsFrom(c).qos == 0 || to.expiry == 0 || to.limit == nil && !general || to.limit != nil && !to.rejects() {
 			continue
 		}
-		if !to.hasRoom(size) {
+		if !to.queueHasRoom(size) { // of the store below
 			s.warnFull("client", to.id, "waiting", to.messages(), "bytes", to.bytes())
 			return true
 		}

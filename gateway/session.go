@@ -187,10 +187,15 @@ func (s *Server) limitExpiry(seconds uint32) uint32 {
 	return seconds
 }
 
-// hasRoom says whether a record of size bytes may wait for the session. Those that end
+// hasRoom says whether a record of size bytes may wait for the session, and be stored.
+func (to *session) hasRoom(size int64) bool {
+	return to.queueHasRoom(size) && (!to.durable() || to.srv.storeHasRoom(size))
+}
+
+// queueHasRoom says whether size bytes more may wait for the session. Those that end
 // with their connections share the room of one queue: none may take more than is left
 // then, so that those with little always find some, however many take all they can.
-func (to *session) hasRoom(size int64) bool {
+func (to *session) queueHasRoom(size int64) bool {
 	s := to.srv
 	room := s.cfg.QueueMaxBytes
 	if to.limit != nil {
@@ -202,7 +207,7 @@ func (to *session) hasRoom(size int64) bool {
 	if to.expiry == 0 {
 		room -= s.unstored
 	}
-	return to.bytes()+size <= room && (!to.durable() || s.storeHasRoom(size))
+	return to.bytes()+size <= room
 }
 
 // done takes a message out of the queue.
@@ -229,6 +234,10 @@ func (s *Server) storeHasRoom(size int64) bool {
 // It says whether pub may be queued now. By the policy Reject a device's message was
 // refused before it came here; what is left are wills and retained messages.
 func (to *session) makeRoom(pub *publication) bool {
+	kept := pub.admitted && to.rejects()
+	if kept && to.expiry > 0 {
+		return true
+	}
 	s := to.srv
 	size := recordSize(&pub.Message)
 	if to.hasRoom(size) {
@@ -239,7 +248,7 @@ func (to *session) makeRoom(pub *publication) bool {
 		to.conn.close(codec.QuotaExceeded, "slow reader: its queue is full")
 		return false
 	}
-	if pub.admitted && to.rejects() {
+	if kept {
 		return true
 	}
 	if to.policy() == DropOldest {
