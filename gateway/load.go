@@ -114,11 +114,7 @@ func (to *session) presume(l *lane) {
 	case to.device != nil:
 		room = 2 // a device takes one at a time; that the one before is over may not be on disk
 	}
-	known := uint64(0) // what precedes it was sent
-	if to.live != nil && l == &to.lane {
-		known = to.live.reach
-	}
-	for seq := w.first; (room > 0 || seq < known) && seq < min(l.queue.Next(), w.first+maxSpan); seq++ {
+	for seq := w.first; room > 0 && seq < min(l.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
 		if f.phase == done {
 			continue
