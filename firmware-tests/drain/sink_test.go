@@ -19,6 +19,7 @@ type sink struct {
 	each     time.Duration // that it takes for a message before it acknowledges it
 	messages atomic.Int64
 	acked    atomic.Int64
+	alarmed  atomic.Int64 // which message the alarm was; 0: it has not come
 
 	mu       sync.Mutex
 	arrivals []arrival // guarded by mu
@@ -89,6 +90,9 @@ func (s *sink) serve(conn net.Conn) error {
 				out = (&codec.Connack{MaximumQoS: 2}).Append(out, codec.V5)
 			case *codec.Publish:
 				came++
+				if string(p.Topic) == alarm {
+					s.alarmed.Store(s.messages.Load() + came)
+				}
 				if s.each > 0 {
 					slow <- p.ID
 				} else {

@@ -58,6 +58,36 @@ func TestWindowSparesASlowUpstream(t *testing.T) {
 	}
 }
 
+// alarm is a topic of which nothing waits.
+const alarm = "backlog/alarm"
+
+// Live data is behind what is at a slow upstream, and before all that still waits.
+func TestLiveWaitsLittleForASlowUpstream(t *testing.T) {
+	const (
+		each = 10 * time.Millisecond
+		n    = 1000
+	)
+	addr := freeAddr(t)
+	g := startGateway(t, addr, "SLUICE_BRIDGE_0_LIVE_FIRST=true")
+	fill(t, g.Addr, n, payload, together)
+	sink := startSlowSink(t, addr, each)
+	for sink.acked.Load() < n/2 {
+		time.Sleep(each)
+	}
+	c := connect(t, g.Addr, "device")
+	defer c.close()
+	begun, before := time.Now(), sink.messages.Load()
+	c.write(t, (&codec.Publish{ID: 1, Message: codec.Message{Topic: []byte(alarm), QoS: 1}}).Append(nil, codec.V5))
+	for sink.alarmed.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	behind := sink.alarmed.Load() - before
+	t.Logf("%d of %d are there, %d more come before the alarm, which is there after %v", before, n, behind-1, time.Since(begun))
+	if behind > 100 {
+		t.Errorf("%d messages come before the alarm", behind-1)
+	}
+}
+
 // Mosquitto comes to a standstill with more QoS 2 messages under way than its window has
 // room for, which a client of 3.1.1 is not told.
 func TestWindowThatMosquittoDoesNotTell(t *testing.T) {
