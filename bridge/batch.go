@@ -243,7 +243,14 @@ func (l *link) ackedTogether(id uint16) []uint16 {
 	ids := l.together[id]
 	delete(l.together, id)
 	l.pace.acked(id, l.downNow)
-	l.pace.end(max(1, len(ids)))
+	if ids == nil {
+		l.pace.end(1)
+	}
+	for _, one := range ids {
+		if one != 0 { // else it was not counted
+			l.pace.end(1)
+		}
+	}
 	return ids
 }
 

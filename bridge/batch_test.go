@@ -322,6 +322,30 @@ func TestBatchLowersQoS(t *testing.T) {
 	})
 }
 
+// What a batch has at QoS 0 takes no place in the window, and gives none back.
+func TestBatchAndWindow(t *testing.T) {
+	l := newLink(newScene(t, batching).b, &upstream{wire: newWire(nil, codec.V5), batches: true, maximumQoS: 2, sessionPresent: true})
+	l.local = newWire(nil, codec.V5)
+	l.pace = newPace(200, 200)
+	l.prepareBatches()
+	defer l.batches.timer.Stop()
+	for _, p := range []*codec.Publish{publish(1, 1, "alarms/1", "fire"), reading(0, 0, "20"), reading(2, 1, "21"), reading(0, 0, "22")} {
+		l.fromGateway(p)
+	}
+	l.hurry()
+	if l.pace.flying != 2 {
+		t.Errorf("%d are under way, want 2", l.pace.flying)
+	}
+	l.fromUpstream(&codec.Puback{ID: 2})
+	if l.pace.flying != 1 {
+		t.Errorf("%d are under way, want that by itself", l.pace.flying)
+	}
+	l.fromUpstream(&codec.Puback{ID: 1})
+	if l.pace.flying != 0 {
+		t.Errorf("%d are under way, want none", l.pace.flying)
+	}
+}
+
 func TestBatchAllocatesLittle(t *testing.T) {
 	l := newLink(newScene(t, batching).b, &upstream{wire: newWire(nil, codec.V5), batches: true, maximumQoS: 2, sessionPresent: true})
 	l.local = newWire(nil, codec.V5)
