@@ -29,6 +29,9 @@
 // connection of another loop is put on that loop's list, and the loop is woken
 // if it sleeps.
 //
+// A TCP connection is accepted when its client has sent something, which one that speaks
+// MQTT does at once.
+//
 // TLS is done on the loop as well: crypto/tls is given what was read, and what it
 // writes is gathered. Only for the handshake, before which a PROXY header may come, the
 // connection is lent to a goroutine, of which there are at most 128.

@@ -27,6 +27,10 @@ const (
 	// does not keep those inside waiting.
 	acceptBatch = 64
 
+	// The client speaks first, whatever the wire. The system gives us a connection when
+	// something has come, and one that stays silent after so many seconds.
+	deferAccept = 1
+
 	// A peer that vanished without a word is noticed after four minutes, even
 	// if its Keep Alive is off.
 	keepAliveIdle     = 120 // seconds
@@ -715,6 +719,7 @@ func (ls *loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config)
 		return nil, err
 	}
 	if w != wireUnix {
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
 		// On Linux, what is accepted inherits these.
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)

@@ -321,6 +321,27 @@ func TestWokenOften(t *testing.T) {
 	}
 }
 
+// A client that says nothing is let in a little later, and one that leaves without a word
+// is not in the way.
+func TestSaysNothing(t *testing.T) {
+	opened := make(chan *Conn, 2)
+	cause := make(chan error, 2)
+	tr := start(t, Config{}, &recorder{
+		open:   func(c *Conn) { opened <- c },
+		closed: func(_ *Conn, err error) { cause <- err },
+	})
+	addr := listen(t, tr, "tcp")
+	dialTCP(t, addr).Close()
+	<-opened
+	if err := <-cause; err != io.EOF {
+		t.Errorf("who left without a word: %v", err)
+	}
+	c := dialTCP(t, addr)
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	send(<-opened, []byte("hello?"))
+	want(t, "what a silent client is told", c, []byte("hello?"))
+}
+
 func TestSockaddr(t *testing.T) {
 	for _, tt := range []struct {
 		family uint16
