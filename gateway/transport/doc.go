@@ -30,7 +30,8 @@
 // if it sleeps.
 //
 // A TCP connection is accepted when its client has sent something, which one that speaks
-// MQTT does at once.
+// MQTT does at once. The loop that accepts it answers that, and hands it to the one whose
+// turn it is, which it wakes only if something is left to be done.
 //
 // TLS is done on the loop as well: crypto/tls is given what was read, and what it
 // writes is gathered. Only for the handshake, before which a PROXY header may come, the

@@ -23,9 +23,9 @@ const (
 	// readFrames is the same for a WebSocket, which may have a frame in every seven bytes.
 	readFrames = 16 << 10
 
-	// acceptBatch bounds what one round accepts, so that a crowd at the door
-	// does not keep those inside waiting.
-	acceptBatch = 64
+	// acceptBatch bounds what one round accepts and answers, so that a crowd at the
+	// door does not keep those inside waiting.
+	acceptBatch = 16
 
 	// The client speaks first, whatever the wire. The system gives us a connection when
 	// something has come, and one that stays silent after so many seconds.
@@ -42,17 +42,18 @@ const (
 type polled struct {
 	Conn
 
-	// Set once.
-	loop *loop
-	tls  *secure // nil unless TLS
+	tls *secure // set once; nil unless TLS
 
 	// Guarded by Conn.mu; next belongs to the list as long as queued is set.
+	loop   *loop // nil until take
 	queued bool
+	quiet  bool // queued, but the loop was not woken
 	next   *polled
 
 	// Owned by the loop. Only the loop closes fd.
 	fd       int32
 	events   uint32  // what epoll watches for; 0: not in epoll
+	opened   bool    // by the loop that has accepted it
 	entered  bool    // it is in the table of the loop
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
@@ -64,18 +65,27 @@ type polled struct {
 
 // poke puts the Conn on the list of its loop.
 func (c *polled) poke() {
+	if c.loop == nil || c.queued && !c.quiet {
+		return
+	}
+	c.queue()
+	c.quiet = false
+	c.loop.wake()
+}
+
+// queue is poke for what the loop may leave until it has something else to do. Conn.mu
+// is held.
+func (c *polled) queue() {
 	if c.queued {
 		return
 	}
-	c.queued = true
-	l := c.loop
-	for {
+	c.queued, c.quiet = true, true
+	for l := c.loop; ; {
 		c.next = l.dirty.Load()
 		if l.dirty.CompareAndSwap(c.next, c) {
-			break
+			return
 		}
 	}
-	l.wake()
 }
 
 // loop is an event loop: one goroutine for many connections.
@@ -122,6 +132,7 @@ type listener struct {
 	fd      int32
 	wire    wire
 	conf    *tls.Config // nil unless TLS
+	defers  bool        // what is accepted has sent something, as a rule
 	rests   time.Time   // accepts nothing before; zero if it accepts
 	starved bool        // the last accept failed
 }
@@ -218,9 +229,12 @@ func (l *loop) work() {
 
 // event takes what epoll reports of one descriptor. Nothing is closed between
 // epoll_wait and here but by an event of its own, so the descriptor is still
-// the one that was meant.
+// the one that was meant. What has not entered yet does so before it is reported again.
 func (l *loop) event(ev *unix.EpollEvent) {
-	c := l.conns[ev.Fd]
+	var c *polled
+	if int(ev.Fd) < len(l.conns) {
+		c = l.conns[ev.Fd]
+	}
 	if c == nil {
 		for _, ln := range l.listeners {
 			if ln.fd == ev.Fd {
@@ -359,7 +373,7 @@ func (l *loop) attendAll() {
 // attend does what a Conn was put on the list for.
 func (l *loop) attend(c *polled) {
 	c.mu.Lock()
-	c.queued = false
+	c.queued, c.quiet = false, false
 	closing := c.closing
 	again := c.again && !c.paused && !closing
 	switch {
@@ -371,10 +385,10 @@ func (l *loop) attend(c *polled) {
 	}
 	c.mu.Unlock()
 
-	switch {
-	case !c.entered:
-		l.enter(c)
+	if !c.entered && !l.enter(c) {
 		return
+	}
+	switch {
 	case c.fd < 0 || c.draining:
 		return
 	case c.lent():
@@ -396,28 +410,27 @@ func (l *loop) attend(c *polled) {
 	}
 }
 
-// enter begins with a connection that was handed over by accept.
-func (l *loop) enter(c *polled) {
+// enter takes over a connection from the loop that has accepted it, and says whether there
+// may be more to be done for it now.
+func (l *loop) enter(c *polled) bool {
 	c.entered = true
-	if l.quit {
-		l.reject(c)
-		return
-	}
 	l.reach(c.fd)
 	l.conns[c.fd] = c
 	l.n++
+	if c.opened {
+		return true
+	}
 	if err := l.watch(c); err != nil {
-		l.conns[c.fd] = nil
-		l.n--
-		l.reject(c)
 		l.t.log.Warn("accept", "wire", c.Wire(), "err", err)
-		return
+		l.drop(c)
+		return false
 	}
 	if c.lent() {
 		c.tls.bound()
 	} else {
 		l.t.handler.Open(&c.Conn)
 	}
+	return false
 }
 
 // reach makes the table of connections long enough for fd.
@@ -425,13 +438,6 @@ func (l *loop) reach(fd int32) {
 	if more := int(fd) + 1 - len(l.conns); more > 0 {
 		l.conns = append(l.conns, make([]*polled, more)...)
 	}
-}
-
-// reject closes a connection that the handler has not seen.
-func (l *loop) reject(c *polled) {
-	unix.Close(int(c.fd))
-	c.fd = -1
-	l.t.leave()
 }
 
 // flush writes until the socket takes no more.
@@ -622,7 +628,7 @@ func (l *loop) expire() {
 	}
 }
 
-// accept takes connections and hands them round.
+// accept takes connections, answers what they begin with, and hands them round.
 func (l *loop) accept(ln *listener) {
 	for range acceptBatch {
 		fd, peer, err := acceptNow(ln.fd)
@@ -648,7 +654,6 @@ func (l *loop) accept(ln *listener) {
 		}
 		l.turn = (l.turn + 1) % len(l.peers)
 		c := &polled{
-			loop: l.peers[l.turn],
 			fd:   fd,
 			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
 		}
@@ -658,11 +663,39 @@ func (l *loop) accept(ln *listener) {
 		}
 		if ln.conf != nil {
 			c.tls = newSecure(c, ln.conf)
+		} else if ln.defers {
+			l.begin(c)
 		}
-		c.mu.Lock()
-		c.poke()
-		c.mu.Unlock()
+		l.peers[l.turn].take(c)
 	}
+}
+
+// begin reads from a connection that was just accepted, and answers. So CONNECT, which
+// has come by now, takes no look at epoll, and wakes no other loop.
+func (l *loop) begin(c *polled) {
+	c.opened = true
+	l.t.handler.Open(&c.Conn)
+	l.read(c)
+	l.flush(c)
+}
+
+// take has l look after a connection that the calling loop has accepted. Where nothing is
+// to be done for c before more comes, l is not woken, and finds it when that has come.
+func (l *loop) take(c *polled) {
+	if c.opened {
+		if err := l.watch(c); err != nil {
+			c.gone = true
+			c.fail(err)
+		}
+	}
+	c.mu.Lock()
+	c.loop = l
+	if !c.opened || c.closing || c.again || c.waiting() {
+		c.poke()
+	} else {
+		c.queue()
+	}
+	c.mu.Unlock()
 }
 
 // loops are started by the first listener that needs them.
@@ -718,8 +751,9 @@ func (ls *loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config)
 		}
 		return nil, err
 	}
+	in := &listener{fd: int32(fd), wire: w, conf: conf}
 	if w != wireUnix {
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
+		in.defers = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept) == nil
 		// On Linux, what is accepted inherits these.
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -729,7 +763,6 @@ func (ls *loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config)
 	}
 	l := ls.all[ls.next]
 	ls.next = (ls.next + 1) % len(ls.all)
-	in := &listener{fd: int32(fd), wire: w, conf: conf}
 	l.do(func() { l.admit(in) })
 	return func() {
 		done := make(chan struct{})
@@ -761,7 +794,6 @@ func detach(ln net.Listener) (fd int, err error) {
 }
 
 func (l *loop) admit(ln *listener) {
-	l.reach(ln.fd)
 	l.listeners = append(l.listeners, ln)
 	l.poller.ctl(unix.EPOLL_CTL_ADD, ln.fd, unix.EPOLLIN)
 }
@@ -776,6 +808,7 @@ func (l *loop) dismiss(ln *listener) {
 func (ls *loops) close(cut bool) {
 	for _, l := range ls.all {
 		l.do(func() {
+			l.attendAll() // nothing more is accepted, but what was has to enter
 			l.quit = true
 			for _, c := range l.conns {
 				switch {

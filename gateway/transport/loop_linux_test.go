@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -318,6 +319,77 @@ func TestWokenOften(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	if used := cpu() - before; used > 150*time.Millisecond {
 		t.Errorf("%v of processor time in 300 ms of waiting", used)
+	}
+}
+
+// Clients that speak at once are answered, whichever loop accepts them and whichever has
+// them then, and the loops have as many of them each.
+func TestFirstWords(t *testing.T) {
+	const loops, clients = 3, 300
+	var mu sync.Mutex
+	on := make(map[*loop]int)
+	tr := start(t, Config{Loops: loops}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
+		if string(b) == "second" {
+			mu.Lock()
+			on[c.driver.(*polled).loop]++
+			mu.Unlock()
+		}
+		return echo(c, b)
+	}})
+	addr := listen(t, tr, "tcp")
+	conns := make([]*net.TCPConn, clients)
+	for i := range conns {
+		conns[i] = dialTCP(t, addr)
+		conns[i].Write([]byte("first"))
+	}
+	for _, word := range []string{"first", "second"} {
+		for _, c := range conns {
+			if word == "second" {
+				c.Write([]byte(word))
+			}
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			want(t, "the "+word+" word", c, []byte(word))
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, n := range on {
+		if n != clients/loops {
+			t.Errorf("%d of %d connections are on one of %d loops", n, clients, loops)
+		}
+	}
+}
+
+// What others want of a connection is not missed while it changes from the loop that has
+// accepted it to its own.
+func TestWantedWhileAccepted(t *testing.T) {
+	for name, meddle := range map[string]func(*Conn){
+		"output": func(c *Conn) { send(c, []byte("!")) },
+		"pause":  func(c *Conn) { c.Pause(); send(c, []byte("!")); c.Resume() },
+		"close":  func(c *Conn) { send(c, []byte("!")); c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var others sync.WaitGroup
+			defer others.Wait()
+			tr := start(t, Config{Loops: 2}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
+				if b[0] == '?' {
+					others.Go(func() { meddle(c) })
+				}
+				return len(b), nil
+			}})
+			addr := listen(t, tr, "tcp")
+			for range 500 {
+				c := dialTCP(t, addr)
+				c.SetDeadline(time.Now().Add(30 * time.Second))
+				c.Write([]byte("?"))
+				want(t, "what another goroutine sent", c, []byte("!"))
+				if name == "close" {
+					wantEnd(t, "closed by another goroutine", c)
+				}
+				c.Close()
+			}
+		})
 	}
 }
 
