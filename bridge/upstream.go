@@ -115,9 +115,9 @@ type upstream struct {
 // connectUpstream dials s, asks for version v and subscribes to what the
 // upstream's session does not have already.
 func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version) (*upstream, error) {
-	connect, since := b.connectPacket(v), time.Now()
-	var err error
-	if connect.Password, err = b.password(since); err != nil {
+	since := time.Now()
+	password, err := b.password(since)
+	if err != nil {
 		return nil, err
 	}
 	rwc, err := b.dial(ctx, s.url)
@@ -125,78 +125,90 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		return nil, err
 	}
 	w := newWire(rwc, v)
-	if v == codec.V5 { // 3.1.1 can not be told
-		w.maxSize = b.cfg.MaxPacketSize
-	}
-	w.dec.Extended = b.extended(v)
-	stop := context.AfterFunc(ctx, func() { rwc.Close() })
-	ack, err := w.handshake(connect)
-	stop()
-	switch {
-	case err == nil && ack.Code >= 0x80:
-		err = &refusal{ack.Code, string(ack.ReasonString), string(ack.ServerReference), maxHops}
-		if v != codec.V5 {
-			err.(*refusal).hops = int(ack.Hops)
-		}
-	case err == nil && w.version != v: // accepted, but in the form of another version
-		err = errOldVersion
-	case err != nil && err != errNoAnswer && len(w.in) == 0:
-		err = &hungUp{err}
-	}
+	ack, err := b.introduce(ctx, w, password)
 	if err != nil {
 		// A CONNACK lost on the way may have said that the session is new.
-		b.subscribed, b.doubtful = false, all()
-		if b.known {
-			b.doubtful = b.received
-		}
+		b.subscribed = false
+		b.doubt()
 		if ack == nil {
 			b.lineage.unanswered(s.name)
 		}
 		rwc.Close()
 		return nil, err
 	}
-	last := b.lineage.last
-	moved := last != "" && last != s.name
-	up := &upstream{
-		wire:              w,
-		since:             since,
-		server:            s,
-		sessionPresent:    b.lineage.accepted(s.name, ack.SessionPresent),
-		keepAlive:         b.keepAlive(),
-		auto:              b.cfg.AutoKeepAlive,
-		maximumQoS:        2,
-		maximumPacketSize: ack.MaximumPacketSize,
-		noRetain:          ack.NoRetain,
-		noWildcard:        ack.NoWildcard,
-		noShared:          ack.NoShared,
+	up := &upstream{wire: w, server: s, since: since}
+	b.take(up, ack)
+	b.resume(up, ack.SessionPresent)
+	return up, nil
+}
+
+// introduce sends CONNECT. The CONNACK is nil if none came, and valid until the wire reads
+// on.
+func (b *Bridge) introduce(ctx context.Context, w *wire, password []byte) (*codec.Connack, error) {
+	v, connect := w.version, b.connectPacket(w.version)
+	connect.Password = password
+	if v == codec.V5 { // 3.1.1 can not be told
+		w.maxSize = b.cfg.MaxPacketSize
 	}
+	w.dec.Extended = b.extended(v)
+	stop := context.AfterFunc(ctx, func() { w.rwc.Close() })
+	ack, err := w.handshake(connect)
+	stop()
+	switch {
+	case err == nil && ack.Code >= 0x80:
+		refused := &refusal{ack.Code, string(ack.ReasonString), string(ack.ServerReference), maxHops}
+		if v != codec.V5 {
+			refused.hops = int(ack.Hops)
+		}
+		err = refused
+	case err == nil && w.version != v: // accepted, but in the form of another version
+		err = errOldVersion
+	case err != nil && err != errNoAnswer && len(w.in) == 0:
+		err = &hungUp{err}
+	}
+	return ack, err
+}
+
+// take notes what the upstream offers, as far as the bridge may use it.
+func (b *Bridge) take(up *upstream, ack *codec.Connack) {
+	v := up.wire.version
+	up.keepAlive, up.auto = b.keepAlive(), b.cfg.AutoKeepAlive
+	if ack.HasServerKeepAlive && ack.ServerKeepAlive != 0 { // [MQTT-3.1.2-21]
+		up.keepAlive = time.Duration(ack.ServerKeepAlive) * time.Second
+	}
+	up.maximumQoS = min(2, b.cfg.MaxQoS)
 	if v == codec.V5 {
-		up.maximumQoS = ack.MaximumQoS
+		up.maximumQoS = min(ack.MaximumQoS, b.cfg.MaxQoS)
 	}
-	up.maximumQoS = min(up.maximumQoS, b.cfg.MaxQoS)
+	up.maximumPacketSize = ack.MaximumPacketSize
 	if most := b.cfg.MaxUpSize; most != 0 && (up.maximumPacketSize == 0 || up.maximumPacketSize > most) {
 		up.maximumPacketSize = most
 	}
 	up.receiveMaximum = b.cfg.mostUp(v, ack.ReceiveMaximum)
-	if ack.HasServerKeepAlive && ack.ServerKeepAlive != 0 { // [MQTT-3.1.2-21]
-		up.keepAlive = time.Duration(ack.ServerKeepAlive) * time.Second
-	}
+	up.noRetain, up.noWildcard, up.noShared = ack.NoRetain, ack.NoWildcard, ack.NoShared
 	up.batches, up.dictionary = batch.Understood(ack.User, b.cfg.BatchDictionary)
 	if b.cfg.BatchUnasked {
 		up.batches, up.dictionary = true, b.cfg.BatchDictionary != nil
 	}
+}
+
+// resume finds out whether the session goes on, if the upstream has one, and brings its
+// subscriptions to what they are to be.
+func (b *Bridge) resume(up *upstream, present bool) {
+	s, last := up.server, b.lineage.last
+	moved := last != "" && last != s.name
+	up.sessionPresent = b.lineage.accepted(s.name, present)
+	up.behind = present && !up.sessionPresent
 	if moved && up.sessionPresent { // nodes may share a session, and not its packet identifiers
-		b.doubtful = all()
-		if b.known {
-			b.doubtful = b.received
-		}
+		b.doubt()
 		if from := b.servers[last]; from != nil {
 			s.unreleased = from.unreleased
 		}
+		b.note(s.name, b.filters[last])
 	}
-	up.behind = ack.SessionPresent && !up.sessionPresent
-	if !ack.SessionPresent {
+	if !present {
 		s.unreleased = &unreleased{known: true}
+		delete(b.filters, s.name)
 	}
 	if !up.sessionPresent {
 		b.subscribed, b.stale = false, true
@@ -205,16 +217,19 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 		}
 	}
 	b.asked, b.leaving = nil, nil
-	if !ack.SessionPresent {
-		delete(b.filters, s.name)
-	} else if moved && up.sessionPresent {
-		b.note(s.name, b.filters[last])
-	}
 	if !b.subscribed {
 		up.wire.send(b.subscribe(up))
 	}
 	up.wire.send(b.unsubscribe(up))
-	return up, nil
+}
+
+// doubt takes it that QoS 2 messages that the gateway waits to see released may be of a
+// session that the upstream has lost.
+func (b *Bridge) doubt() {
+	b.doubtful = all()
+	if b.known {
+		b.doubtful = b.received
+	}
 }
 
 // keepAlive is what to ask the upstream for: where the bridge finds out what the
