@@ -86,6 +86,7 @@ type DB struct {
 	changes  map[string]change
 	spare    map[string]change // empty, for the next batch
 	dirty    []dirtyQueue
+	usual    int               // bytes of a chunk as it is sealed, about: room for that spares growing it and giving the rest back
 	loaded   map[uint64]*Queue // as found on disk, not opened yet
 	live     int64             // charge of what is committed
 	inFlight int64             // charge of the batch that is being written

@@ -55,7 +55,11 @@ func (q *Queue) Append(rec []byte, when Urgency) (seq uint64) {
 	defer q.unlock()
 	c := q.tail
 	if c == nil || c.written || c.end() != q.next || len(c.data)+len(rec) > maxChunk {
-		c = newChunk(q.next, len(rec))
+		room := len(rec)
+		if q.db != nil {
+			room = max(room, min(q.db.usual, maxPooled))
+		}
+		c = newChunk(q.next, room)
 		q.push(c)
 		if q.db != nil {
 			q.db.pending += overhead + int64(queueKeyLen)
@@ -347,6 +351,7 @@ func (q *Queue) merge(p, c *chunk) {
 // settle gives c the buffer that it keeps: without what is done, and without room to grow.
 func (q *Queue) settle(c *chunk) {
 	c.written = true
+	q.db.usual = (q.db.usual + len(c.data) + 1) / 2
 	if c.left == c.n && c.tight() {
 		return
 	}
