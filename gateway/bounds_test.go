@@ -264,10 +264,18 @@ func TestLongNames(t *testing.T) {
 func TestRoutesAreForgotten(t *testing.T) {
 	inBubble(t, Config{}, func(at *site) {
 		s := at.srv
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		recipients := func(topic []byte) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.recipients(topic)
+		}
+		recipients([]byte("a"))
+		if len(s.routes) != 0 {
+			t.Error("a topic that nobody wants is remembered")
+		}
+		at.join("sub", codec.V5).subscribe(0, "#")
 		for i := range 1000 {
-			s.recipients(fmt.Appendf(nil, "%d%s", i, strings.Repeat("x", 50_000)))
+			recipients(fmt.Appendf(nil, "%d%s", i, strings.Repeat("x", 50_000)))
 			if n := len(s.routes); n > maxRoutes/50_000+1 {
 				t.Fatalf("%d topics of 50 kB are remembered", n)
 			}

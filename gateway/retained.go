@@ -16,7 +16,7 @@ func (s *Server) retain(pub *publication) {
 		}
 		return
 	}
-	if !s.storeHasRoom(recordSize(&pub.Message)) {
+	if !(pub.admitted && s.rejects()) && !s.storeHasRoom(recordSize(&pub.Message)) {
 		s.drop(&s.stats.Dropped.QueueFull)
 		return
 	}

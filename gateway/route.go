@@ -73,7 +73,9 @@ func (s *Server) recipients(name []byte) *route {
 	}
 	r := s.routes[string(name)]
 	if r == nil {
-		r = s.match(name)
+		if r = s.match(name); r == nobody {
+			return r
+		}
 		s.routes[string(name)] = r
 		s.routesSize += r.size(name)
 	}
@@ -89,7 +91,8 @@ func (r *route) size(name []byte) int {
 	return n
 }
 
-// nobody is the route of all topics that nobody wants.
+// nobody is the route of all topics that nobody wants, and not remembered: to see that is not dear, and such topics may be
+// many, each for a single retained message.
 var nobody = new(route)
 
 // match makes the route of a topic from the tree.
