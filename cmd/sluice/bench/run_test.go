@@ -22,10 +22,12 @@ import (
 type scripted struct {
 	deliver func(n int, packet []byte) [][]byte
 	deaf    func(n int) bool // nil is none
+	acked   func(n int)      // called when subscribers have acknowledged so many at QoS 1, if not nil
 
 	mu   sync.Mutex
 	subs []net.Conn
 	n    int
+	acks int
 }
 
 // serve answers one connection until it ends.
@@ -78,6 +80,10 @@ func (s *scripted) take(c net.Conn, p codec.Packet) {
 			}
 		}
 		s.n++
+	case *codec.Puback:
+		if s.acks++; s.acked != nil {
+			s.acked(s.acks)
+		}
 	case *codec.Pubrec:
 		c.Write((&codec.Pubrel{ID: p.ID}).Append(nil, codec.V311))
 	case *codec.Pubrel:
@@ -246,13 +252,15 @@ func TestAcknowledgements(t *testing.T) {
 func TestRunIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	s := &scripted{deliver: func(n int, p []byte) [][]byte {
-		if n == 10 {
-			cancel()
-		}
-		return [][]byte{p}
-	}}
-	load := config(t, s.listen(t), "pairs", "-pairs 1 -n 1000000000 -rate 1000 -limit 1m")
+	s := &scripted{
+		deliver: func(_ int, p []byte) [][]byte { return [][]byte{p} },
+		acked: func(n int) {
+			if n == 10 { // they are counted by now
+				cancel()
+			}
+		},
+	}
+	load := config(t, s.listen(t), "pairs", "-pairs 1 -n 1000000000 -rate 1000 -qos 1 -limit 1m")
 	start := time.Now()
 	got, err := Run(ctx, load)
 	if err == nil || err.Error() != "interrupted" || got.Received < 10 || time.Since(start) > 30*time.Second {
