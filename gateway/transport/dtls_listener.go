@@ -84,6 +84,7 @@ type dtlsListener struct {
 	// Guarded by mu, which comes before the locks of a pipe and a session.
 	mu       sync.Mutex
 	stopped  bool
+	graces   graces
 	limiter  *Limiter
 	trials   map[netip.AddrPort]*dtlsTrial
 	sessions map[netip.AddrPort]*dtlsSession
@@ -91,6 +92,10 @@ type dtlsListener struct {
 	prefixes map[netip.Prefix]int
 	timer    *time.Timer // for the first in the ring
 }
+
+// graces are for how long a handshake keeps its place against others, before its peer
+// has proved its address and after.
+type graces struct{ stranger, proven time.Duration }
 
 // ListenDTLS opens a UDP socket at addr, host:port, for sessions of DTLS 1.2,
 // and hands what they bring to h. It returns the address it has got.
@@ -115,6 +120,7 @@ func (t *Transport) openDTLS(addr string, conf DTLSConfig, h DatagramHandler) (*
 	l := &dtlsListener{
 		t: t, h: h, conf: conf,
 		common:    serveDTLS(&conf),
+		graces:    graces{strangerGrace, provenGrace},
 		limiter:   NewLimiter(trialRate, trialBurst),
 		began:     time.Now(),
 		resumable: newResumable(2*conf.MaxSessions, conf.IdleTimeout),

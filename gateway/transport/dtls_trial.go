@@ -71,14 +71,14 @@ func newTrial(l *dtlsListener, from netip.AddrPort, random []byte, now time.Time
 }
 
 // yields says whether tr may have to give up its place, to one of its own
-// prefix or another.
+// prefix or another. It is called with l.mu held.
 func (tr *dtlsTrial) yields(toOwn bool, now time.Time) bool {
 	age := now.Sub(tr.began)
 	if tr.proven.Load() {
-		return age >= provenGrace
+		return age >= tr.l.graces.proven
 	}
 	asked := time.Duration(tr.asked.Load())
-	return !toOwn || asked > 0 && age-asked >= strangerGrace
+	return !toOwn || asked > 0 && age-asked >= tr.l.graces.stranger
 }
 
 // before says whether tr has to give up its place before x.
