@@ -14,7 +14,7 @@ import (
 // patience bounds every wait for something that should come, quiet every wait for
 // something that should not.
 const (
-	patience = 20 * time.Second
+	patience = 40 * time.Second
 	quiet    = 500 * time.Millisecond
 )
 

@@ -311,4 +311,4 @@ func (s *server) wantPayloads(sentence string, want ...string) {
 
 // patience is how long anything may take that happens at once on a machine that is
 // not loaded.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
