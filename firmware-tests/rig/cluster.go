@@ -37,7 +37,8 @@ type Cluster struct {
 	Nodes []*Node
 }
 
-// Node is one nats-server process of a cluster.
+// Node is one nats-server process of a cluster. It may be started again when it has
+// ended.
 type Node struct {
 	Name string
 	MQTT string // address for MQTT 3.1.1
@@ -46,6 +47,8 @@ type Node struct {
 
 	monitor string // address of its HTTP monitoring
 	client  string // address for the NATS protocol
+
+	path, file string // of the program and of its configuration
 }
 
 // nodeConf is a node's configuration. Every node needs a name of its own for
@@ -77,27 +80,45 @@ func StartCluster(dir string) (*Cluster, error) {
 	c := &Cluster{}
 	for i := range nodes {
 		a := addrs[4*i:]
-		n := &Node{Name: fmt.Sprintf("node-%d", i+1), client: a[1], monitor: a[2], MQTT: a[3]}
+		n := &Node{Name: fmt.Sprintf("node-%d", i+1), client: a[1], monitor: a[2], MQTT: a[3], path: path}
 		data := filepath.Join(dir, n.Name)
-		file := data + ".conf"
+		n.file = data + ".conf"
 		conf := fmt.Sprintf(nodeConf, n.Name, n.client, n.monitor, data, a[0], strings.Join(routes, ", "), n.MQTT)
-		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		if err := os.WriteFile(n.file, []byte(conf), 0o600); err != nil {
 			c.Kill()
 			return nil, err
 		}
-		if n.Process, err = Start(&n.Log, nil, path, "-c", file); err != nil {
+		if err := n.launch(); err != nil {
 			c.Kill()
 			return nil, err
 		}
 		c.Nodes = append(c.Nodes, n)
 	}
 	for _, n := range c.Nodes {
-		if err := n.await(100*time.Millisecond, readyLimit, func() bool { return n.healthy() && accepts(n.MQTT) }); err != nil {
+		if err := n.ready(); err != nil {
 			c.Kill()
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+func (n *Node) launch() (err error) {
+	n.Process, err = Start(&n.Log, nil, n.path, "-c", n.file)
+	return err
+}
+
+// ready waits until the node is healthy and listens.
+func (n *Node) ready() error {
+	return n.await(100*time.Millisecond, readyLimit, func() bool { return n.healthy() && accepts(n.MQTT) })
+}
+
+// Start starts a node of a cluster again, and waits until it has what the others have.
+func (n *Node) Start() error {
+	if err := n.launch(); err != nil {
+		return err
+	}
+	return n.ready()
 }
 
 // healthy says whether the node is in a cluster whose leader it knows.
