@@ -96,12 +96,13 @@ func (to *session) bytes() int64 {
 func (to *session) liveFirst(on bool) {
 	if on && to.live == nil {
 		to.openLive()
-		to.saveWindow(&to.live.lane)
 	}
 	v := to.live
-	switch {
-	case v == nil:
+	if v == nil {
 		return
+	}
+	to.saveWindow(&v.lane) // by which it is known to be there, and which may have been damaged
+	switch {
 	case on && v.backlog == nil:
 		v.backlog = to.backlogTopics()
 	case !on:
