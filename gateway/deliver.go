@@ -436,7 +436,7 @@ func (to *session) received(id uint16, code codec.ReasonCode) {
 		to.pump()
 	default:
 		l.window.at(seq).phase = released
-		epoch := to.saveWindow(l) // before the record goes: a crash between must find one of the two
+		epoch := to.saveReleased(l)
 		to.done(l, seq)
 		to.pubrel(l, seq, epoch)
 	}

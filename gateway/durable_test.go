@@ -59,6 +59,28 @@ func TestReleaseSurvivesARestart(t *testing.T) {
 	})
 }
 
+func TestReleaseOfManySurvivesACrash(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		pub := at.join("pub", codec.V5)
+		pub.send(message("a", "1", 2, 1), message("a", "2", 2, 2), message("a", "3", 2, 3), message("a", "4", 2, 4))
+		sub.want("all come", message("a", "1", 2, 2), message("a", "2", 2, 3), message("a", "3", 2, 4), message("a", "4", 2, 5))
+		var b []byte
+		for id := uint16(2); id <= 4; id++ {
+			b = (&codec.Pubrec{ID: id}).Append(b, codec.V5)
+		}
+		sub.sendRaw(b) // which is one read
+		sub.want("PUBREL for each", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4})
+		at.crash(nil)
+
+		sub = at.join("sub", codec.V5, keep)
+		four := message("a", "4", 2, 5)
+		four.Dup = true
+		sub.want("and again", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3}, &codec.Pubrel{ID: 4}, four)
+	})
+}
+
 func TestAcknowledgedByAllNeedsNoDisk(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
 		sub := at.join("sub", codec.V5, keep)

@@ -30,6 +30,7 @@ type lane struct {
 	windowEpoch uint64 // when a released message is on disk
 	dropped     uint64 // messages below were looked at for dropping
 	moved       bool   // is in Server.touched
+	released    int32  // messages, by the read being served
 }
 
 // live is the live lane of a session.

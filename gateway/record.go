@@ -224,6 +224,34 @@ func (to *session) windowKey(l *lane) string {
 	return to.diskKey('w') + ofLive
 }
 
+// saveReleased is saveWindow for a message that is released, and whose record goes: a crash
+// must find one of the two. It is called for each that a read brings, and stores a window,
+// which may be large, for the first and, by storeReleased, for all others: in the same batch.
+func (to *session) saveReleased(l *lane) uint64 {
+	s := to.srv
+	if !to.durable() || to.conn.dev != nil {
+		return to.saveWindow(l)
+	}
+	if l.released++; l.released > 1 {
+		return l.windowEpoch
+	}
+	s.released = append(s.released, movedLane{to, l})
+	return to.saveWindow(l)
+}
+
+// storeReleased stores the windows of saveReleased. It is called at the end of a read.
+func (s *Server) storeReleased() {
+	for _, t := range s.released {
+		more := t.released > 1
+		t.released = 0
+		if more && !t.to.ended {
+			t.to.saveWindow(t.lane)
+		}
+	}
+	clear(s.released)
+	s.released = s.released[:0]
+}
+
 // saveAfter is how long a window that has moved may stay unsaved. A crash sends again
 // what was acknowledged meanwhile at QoS 1, and was on disk. In seconds, so that a
 // busy site writes little.

@@ -87,6 +87,7 @@ type Server struct {
 	blocked    []*session            // with QoS 2 messages that wait for the disk to be sent
 	tickets    []*ticket             // used no more
 	touched    []movedLane           // whose windows have moved since they were stored
+	released   []movedLane           // in whose windows messages were released by the read being served
 	saver      timer                 // stores them
 	failing    error                 // what the disk says; nil: it is well
 	closing    bool
@@ -271,7 +272,9 @@ func (s *Server) Receive(tc *transport.Conn, b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tick()
-	return tc.User.(*conn).receive(b), nil
+	n := tc.User.(*conn).receive(b)
+	s.storeReleased()
+	return n, nil
 }
 
 // BeginRound has what is staged in this round committed at its end. Part of
