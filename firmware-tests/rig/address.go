@@ -12,8 +12,8 @@ import (
 
 // Ports below those that Linux gives to connections that go out, and to who asks for
 // any port: nobody takes one between FreeAddrs and the program that is to listen there,
-// and while that is killed and started again. Other tests that run at the same time, of
-// this checkout or another, do not either: each has blocks of its own.
+// and while that is killed and started again. Other tests of this user that run at the same
+// time, of this checkout or another, do not either: each has blocks of its own.
 const firstPort, blocks, blockSize = 10000, 100, 200
 
 // taken is what this process has of the ports.
@@ -47,7 +47,7 @@ func FreeAddrs(n int) (addrs []string, err error) {
 
 // takeBlock takes a block that no process holds.
 func takeBlock() error {
-	dir := filepath.Join(os.TempDir(), "sluice-firmware-tests-ports")
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sluice-firmware-tests-ports-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
