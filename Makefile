@@ -41,7 +41,7 @@ firmware:
 	cd firmware-tests && go test -count=1 ./...
 
 bridge: drain
-	cd firmware-tests && go test -count=1 -v ./bridge ./batch && go test -count=1 -v -timeout 1h ./uplink -schedules=$(or $(SCHEDULES),300) $(FLAGS)
+	cd firmware-tests && go test -count=1 -v ./bridge ./batch ./crash && go test -count=1 -v -timeout 1h ./uplink -schedules=$(or $(SCHEDULES),300) $(FLAGS)
 
 drain:
 	cd firmware-tests && go test -count=1 -v -timeout 1h ./drain -messages 1000000
