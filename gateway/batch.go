@@ -66,7 +66,9 @@ func (s *Server) forwardBatch(c *conn, p *codec.Publish, pub *publication) (code
 	})
 	if err != nil {
 		s.drop(&s.stats.Dropped.Unreadable)
-		s.log.Warn("batch refused", "client", c.session.id, "topic", string(p.Topic[:min(len(p.Topic), 100)]), "error", err)
+		if s.seldom(&s.refused) {
+			s.log.Warn("batch refused", "client", c.session.id, "topic", brief(p.Topic), "error", err)
+		}
 		return codec.PayloadFormatInvalid
 	}
 	return code

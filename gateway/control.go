@@ -66,10 +66,10 @@ func (c *conn) control(p *codec.Publish) {
 	s := c.srv
 	cmd := Command{Topic: string(p.Topic[len(controlPrefix):]), Payload: string(p.Payload), srv: s}
 	code := codec.NotAuthorized
-	if s.cfg.Control != nil && c.mayControl(p.Topic) {
+	if s.cfg.Control != nil && c.mayControl(p.Topic) { // the log is not for what anybody may try
 		code = s.cfg.Control(&cmd)
+		s.log.Info("control", "client", c.session.id, "user", c.user, "topic", brief(p.Topic), "outcome", code.String())
 	}
-	s.log.Info("control", "client", c.session.id, "user", c.user, "topic", string(p.Topic), "outcome", code.String())
 	if code < codec.UnspecifiedError {
 		if p.QoS > 0 {
 			c.accept(p, &publication{wanted: true, epoch: cmd.epoch})

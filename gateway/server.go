@@ -97,6 +97,7 @@ type Server struct {
 	braked     []*conn       // publishers that are not read from for a moment
 	brakes     timer         // ends it
 	warned     time.Duration // when the log was last told of a full queue
+	refused    time.Duration // and of a batch
 	scratch    []byte        // records are made here
 	copied     uint64        // bytes of messages that recipients got, in their output or queue
 

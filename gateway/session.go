@@ -293,9 +293,7 @@ func (to *session) discard(l *lane, seq uint64) {
 // warnFull tells the log, at most once a minute, what is full: one client that does not
 // come back may stop everybody.
 func (s *Server) warnFull(what ...any) {
-	if s.warned != 0 && s.now < s.warned+time.Minute {
-		return
+	if s.seldom(&s.warned) {
+		s.log.Warn("full: messages are refused or dropped, as SLUICE_QUEUE_POLICY says; see SLUICE_QUEUE_MAX_BYTES and SLUICE_STORE_MAX_BYTES", what...)
 	}
-	s.warned = s.now
-	s.log.Warn("full: messages are refused or dropped, as SLUICE_QUEUE_POLICY says; see SLUICE_QUEUE_MAX_BYTES and SLUICE_STORE_MAX_BYTES", what...)
 }

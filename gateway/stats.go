@@ -83,6 +83,19 @@ func (s *Server) reportSoon() {
 	}
 }
 
+// seldom says whether the log is to be told of something that clients can bring about as
+// often as they like: once in reportAfter. last is when it was.
+func (s *Server) seldom(last *time.Duration) bool {
+	if *last != 0 && s.now < *last+reportAfter {
+		return false
+	}
+	*last = s.now
+	return true
+}
+
+// brief is the beginning of a topic, for the log.
+func brief(topic []byte) string { return string(topic[:min(len(topic), 100)]) }
+
 // reporter tells the log what was dropped and who was ended since it last did.
 type reporter Server
 

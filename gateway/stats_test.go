@@ -61,3 +61,25 @@ func TestEndsAreReported(t *testing.T) {
 		neighbour.wantIdle("nothing was published")
 	})
 }
+
+// What anybody may try, as often and with as long topics as they like, does not fill the log.
+func TestLogIsNotFilled(t *testing.T) {
+	log := &journal{}
+	cfg := unpacking
+	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	cfg.Control = obey
+	inBubble(t, cfg, func(at *site) {
+		pub := at.join("pub", codec.V5)
+		before := len(log.String())
+		for range 100 {
+			pub.send(message("$CONTROL/"+strings.Repeat("x", 10000), "pause", 0, 0))
+			bad := batchOf(0, 0, message("a", "1", 0, 0))
+			bad.Topic, bad.Payload = []byte(strings.Repeat("x", 10000)), nil
+			pub.send(bad)
+		}
+		at.settle()
+		if told := log.String()[before:]; len(told) > 1000 || strings.Count(told, "batch refused") != 1 {
+			t.Errorf("the log has %d bytes more: %.1000s", len(told), told)
+		}
+	})
+}
