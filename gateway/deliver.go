@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"math"
+	"math/bits"
+	"sync"
 	"time"
+	"unsafe"
 
 	"sluice/codec"
 	"sluice/gateway/transport"
@@ -101,10 +104,17 @@ type window struct {
 	ring  []flight // by sequence number; its length is a power of two
 }
 
+// keptRing is how many flights a window has room for when nothing is in flight.
+const keptRing = 64
+
+// rings are what windows had for a burst that is over, by the logarithm of their lengths,
+// for the next burst: they would be garbage of some bytes for each message.
+var rings [15]sync.Pool // of *flight, the first of a ring of zeros
+
 // at gives the flight of seq, which lies in first..first+maxSpan.
 func (w *window) at(seq uint64) *flight {
-	for seq-w.first >= uint64(len(w.ring)) {
-		w.grow()
+	if seq-w.first >= uint64(len(w.ring)) {
+		w.grow(seq)
 	}
 	return &w.ring[seq&uint64(len(w.ring)-1)]
 }
@@ -120,12 +130,28 @@ func (w *window) phaseOf(seq uint64) phase {
 	return w.ring[seq&uint64(len(w.ring)-1)].phase
 }
 
-func (w *window) grow() {
-	old := w.ring
-	w.ring = make([]flight, max(4, 2*len(old)))
+// grow makes room for seq.
+func (w *window) grow(seq uint64) {
+	old, n := w.ring, max(4, 2*len(w.ring))
+	for seq-w.first >= uint64(n) {
+		n *= 2
+	}
+	if first, ok := rings[bits.Len(uint(n))-1].Get().(*flight); ok {
+		w.ring = unsafe.Slice(first, n)
+	} else {
+		w.ring = make([]flight, n)
+	}
 	for i := range old {
 		seq := w.first + uint64(i)
-		w.ring[seq&uint64(len(w.ring)-1)] = old[seq&uint64(len(old)-1)]
+		w.ring[seq&uint64(n-1)] = old[seq&uint64(len(old)-1)]
+	}
+	recycle(old)
+}
+
+func recycle(ring []flight) {
+	if len(ring) > 0 {
+		clear(ring)
+		rings[bits.Len(uint(len(ring)))-1].Put(&ring[0])
 	}
 }
 
@@ -133,15 +159,16 @@ func (w *window) grow() {
 func (w *window) finish(seq uint64) {
 	*w.at(seq) = flight{phase: done}
 	for w.first < w.past || w.first < w.sent {
-		f := w.at(w.first)
+		f := &w.ring[w.first&uint64(len(w.ring)-1)] // there is room for it since at
 		if f.phase != done {
 			return
 		}
 		*f = flight{}
 		w.first++
 	}
-	if w.sent = max(w.sent, w.first); len(w.ring) > 64 {
-		w.ring = nil // all done: a burst is over
+	if w.sent = max(w.sent, w.first); len(w.ring) > keptRing { // all done: a burst is over
+		recycle(w.ring)
+		w.ring = nil
 	}
 }
 

@@ -62,7 +62,7 @@ func TestWindowAgainstAMap(t *testing.T) {
 			}
 			w.finish(open[id])
 		}
-		if w.first != w.sent || len(w.ring) > 64 {
+		if w.first != w.sent || len(w.ring) > keptRing {
 			t.Errorf("nothing is in flight, and the window is %d to %d with room for %d", w.first, w.sent, len(w.ring))
 		}
 		for _, id := range []uint16{0, liveID, liveID + packetID(w.sent-1), packetID(w.sent), packetID(w.sent + 100)} {
@@ -100,4 +100,25 @@ func TestWindowSpanIsBounded(t *testing.T) {
 			t.Error("it does not go on once the oldest is done")
 		}
 	})
+}
+
+// Bursts leave no garbage, of whatever size.
+func TestBurstsAllocateNothing(t *testing.T) {
+	if raced() {
+		t.Skip("built with the race detector")
+	}
+	for _, burst := range []uint64{1, 64, 100, 512, maxSpan} {
+		w := window{first: 1, sent: 1, past: 1}
+		if n := testing.AllocsPerRun(100, func() {
+			for range burst {
+				*w.at(w.sent) = flight{phase: sent}
+				w.sent++
+			}
+			for w.first < w.sent {
+				w.finish(w.first)
+			}
+		}); n >= 1 {
+			t.Errorf("a burst of %d allocates %v times", burst, n)
+		}
+	}
 }
