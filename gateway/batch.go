@@ -67,7 +67,7 @@ func (s *Server) forwardBatch(c *conn, p *codec.Publish, pub *publication) (code
 	if err != nil {
 		s.drop(&s.stats.Dropped.Unreadable)
 		if s.seldom(&s.refused) {
-			s.log.Warn("batch refused", "client", c.session.id, "topic", brief(p.Topic), "error", err)
+			s.log.Warn("batch refused", "client", brief(c.session.id), "topic", brief(p.Topic), "error", err)
 		}
 		return codec.PayloadFormatInvalid
 	}

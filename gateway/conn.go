@@ -263,7 +263,7 @@ func (c *conn) end(why string) {
 	s.stats.Connected--
 	c.forgetLate()
 	if tells {
-		s.log.Info("client gone", "client", c.session.id, "remote", remote, "why", why, "received", c.taken)
+		s.log.Info("client gone", "client", brief(c.session.id), "remote", remote, "why", why, "received", c.taken)
 	}
 	c.session.detach(c)
 }

@@ -181,7 +181,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	}
 	if s.tells() {
 		remote, wire := c.remote()
-		s.log.Info("client here", "client", id, "user", c.user, "remote", remote, "wire", wire,
+		s.log.Info("client here", "client", brief(id), "user", brief(c.user), "remote", remote, "wire", wire,
 			"version", c.speaks(), "resumed", present, "waiting", to.messages())
 	}
 	if c.dev != nil {

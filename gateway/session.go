@@ -139,7 +139,7 @@ func (to *session) schedule() {
 func (to *session) expire() {
 	s := to.srv
 	if to.expires != 0 && to.expires <= s.now {
-		s.log.Info("session expired", "client", to.id, "waiting", to.messages())
+		s.log.Info("session expired", "client", brief(to.id), "waiting", to.messages())
 		to.end()
 		return
 	}

@@ -93,8 +93,8 @@ func (s *Server) seldom(last *time.Duration) bool {
 	return true
 }
 
-// brief is the beginning of a topic, for the log.
-func brief(topic []byte) string { return string(topic[:min(len(topic), 100)]) }
+// brief is the beginning of what a client has chosen, such as a topic, for the log.
+func brief[T string | []byte](text T) string { return string(text[:min(len(text), 100)]) }
 
 // reporter tells the log what was dropped and who was ended since it last did.
 type reporter Server
