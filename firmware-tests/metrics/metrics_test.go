@@ -2,12 +2,14 @@ package metrics
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -18,7 +20,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"sluice/codec"
 	"sluice/firmware-tests/device"
 	"sluice/firmware-tests/plant"
 	"sluice/firmware-tests/rig"
@@ -241,6 +242,20 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// store has the gateway write to its disk, if it can: it looks for room now and then only.
+func (s *site) store() {
+	s.t.Helper()
+	sluice, err := rig.Build()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second) // it may not be acknowledged
+	defer cancel()
+	pub := exec.CommandContext(ctx, sluice, "pub", "-url", "mqtt://"+s.Addr, "-t", "config", "-r", "-q", "1", "-s")
+	pub.Stdin = strings.NewReader(strings.Repeat("x", 100_000))
+	pub.Run()
+}
+
 // A disk that is full is told, and that it is not any more.
 func TestFullDisk(t *testing.T) {
 	s := newSite(t)
@@ -253,7 +268,7 @@ func TestFullDisk(t *testing.T) {
 		t.Helper()
 		plant.Await(s.t, func() string {
 			if got, err := s.get("/healthz"); err != nil || !strings.HasPrefix(got, want) {
-				device.Visit(s.Addr, "visitor", codec.V5) // with something to be written
+				s.store()
 				return fmt.Sprintf("/healthz answers %q, %v, want %q", got, err, want)
 			}
 			return ""
