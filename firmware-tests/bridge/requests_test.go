@@ -61,8 +61,9 @@ func TestRetainedStateGoesOverOnce(t *testing.T) {
 			down = strings.ReplaceAll(down, " 1", " 1 retain=on")
 		}
 		s := up.newSite(t, "UP=none", "URL=mqtt://127.0.0.1:1")
+		before := s.device("before") // the same for both: the answer to the second is one to the first
 		for i := range 2 {
-			s.device("before").publish(wire.Publish{Topic: fmt.Sprint("rs/here/", i), Payload: "old", QoS: byte(i), Retain: true})
+			before.publish(wire.Publish{Topic: fmt.Sprint("rs/here/", i), Payload: "old", QoS: byte(i), Retain: true})
 		}
 		center := s.center("center")
 		for i := range 2 {
