@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 )
 
 // One node of a cluster of three is killed again and again, under load, and comes back: what
-// the cluster has acknowledged is on the other two, and nothing is lost, at QoS 1 or 2. The
-// bridge goes to the next node meanwhile. The node that leads is spared; the README says why,
-// and why this is nats-server and neither Mosquitto nor RabbitMQ.
+// the cluster has acknowledged is on the other two, and nothing is lost or late, at QoS 1 or 2.
+// The bridge goes to the next node meanwhile. That may not have its session, and then what was
+// in flight may come twice at QoS 2 as well. The node that leads is spared; the README says
+// why, and why this is nats-server and neither Mosquitto nor RabbitMQ.
 func TestUpstreamKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(plant.Seed(t), 6))
 	cluster, err := rig.StartCluster(t.TempDir())
@@ -43,11 +45,11 @@ func TestUpstreamKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	players.Fleet(8, func(s *device.Sensor) {
-		s.Addr, s.Topic, s.Interval, s.Window = gateway.Addr, "plant", 20*time.Millisecond, window
+		s.Addr, s.Topic, s.Interval, s.Window = gateway.Addr, "plant", 5*time.Millisecond, window
 	})
-	for range max(2, *kills/5) {
-		time.Sleep(time.Duration(random.Int64N(int64(2 * time.Second))))
-		node := others[random.IntN(len(others))]
+	for kill := range max(2, *kills/5) {
+		time.Sleep(time.Second + time.Duration(random.Int64N(int64(2*time.Second))))
+		node := others[kill%2] // first the one that the bridge prefers
 		node.Kill()
 		time.Sleep(time.Duration(random.Int64N(int64(longest))))
 		if err := node.Start(); err != nil {
@@ -55,5 +57,12 @@ func TestUpstreamKilled(t *testing.T) {
 		}
 	}
 	players.Settle(4 * drainLimit)
-	judge(t, players)
+	if n := strings.Count(gateway.Log.String(), plant.Connected); n < 2 {
+		t.Errorf("the bridge connected %d times: it was not at a node that was killed", n)
+	}
+	promised := byte(2)
+	if strings.Count(gateway.Log.String(), "session_present=false") > 1 { // the first is new anyway
+		promised = 1
+	}
+	players.Judge(promised)
 }
