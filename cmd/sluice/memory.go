@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"sluice/store"
 )
@@ -25,46 +24,36 @@ const (
 	muchStored     = 16 << 20 // bytes, as store.DB.Bytes counts them
 )
 
-// gcPercentGrowing is GOGC for a while after the store has grown by muchGrown: what is stored leaves garbage in being
-// committed, and a heap that grows from little to some megabytes would be collected at every step.
-const (
-	gcPercentGrowing = 100
-	muchGrown        = 256 << 10 // bytes
-	growingTime      = 10 * time.Second
-)
+// ballastSize is of what counts as heap, but is never touched and so takes no memory, in bytes.
+// Half of it is how much any heap may grow before it is collected: else one that
+// connections or records make grow from little to some megabytes would be at every step.
+const ballastSize = 12 << 20
 
 // A heap sets how far Go's grows between two collections by how much is stored.
 type heap struct {
-	db atomic.Pointer[store.DB] // nil: not open yet
+	ballast []byte
+	db      atomic.Pointer[store.DB] // nil: not open yet
 
 	// Owned by who commits.
-	percent int       // GOGC; 0: not set yet
-	least   int64     // that was stored since it had grown by muchGrown
-	growing time.Time // until then
+	large bool
 }
 
 // committed is called after each commit.
 func (h *heap) committed() {
 	if db := h.db.Load(); db != nil {
-		h.look(db.Bytes(), time.Now())
+		h.look(db.Bytes())
 	}
 }
 
-// look changes GOGC when the store has become large, or half as large again, and while it grows.
-func (h *heap) look(stored int64, now time.Time) {
-	if h.least = min(h.least, stored); stored-h.least >= muchGrown {
-		h.least, h.growing = stored, now.Add(growingTime)
-	}
-	percent := gcPercent
+// look changes GOGC when the store has become large, or half as large again.
+func (h *heap) look(stored int64) {
 	switch {
-	case stored > muchStored, stored >= muchStored/2 && h.percent == gcPercentLarge:
-		percent = gcPercentLarge
-	case now.Before(h.growing):
-		percent = gcPercentGrowing
-	}
-	if percent != h.percent {
-		h.percent = percent
-		debug.SetGCPercent(percent)
+	case !h.large && stored > muchStored:
+		h.large = true
+		debug.SetGCPercent(gcPercentLarge)
+	case h.large && stored < muchStored/2:
+		h.large = false
+		debug.SetGCPercent(gcPercent)
 	}
 }
 

@@ -32,14 +32,15 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 	level := new(slog.LevelVar)
 	level.Set(s.LogLevel)
 	log := s.logger(stderr, level)
+	heap := new(heap)
 	debug.SetMemoryLimit(int64(s.MemoryLimit))
 	tuned := environ["GOGC"] == ""
 	if tuned {
+		heap.ballast = make([]byte, min(ballastSize, s.MemoryLimit/16)) // it counts for the limit
 		debug.SetGCPercent(gcPercent)
 	}
 
 	var told reports
-	heap := new(heap)
 	srv := gateway.New(s.gateway(&told, log))
 	db, err := store.Open(s.store(srv, heap, log))
 	if err != nil {

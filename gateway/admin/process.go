@@ -42,7 +42,7 @@ var processMetrics = []Metric[process]{
 		s.Add(1, "version", runtime.Version())
 	}),
 	Gauge("go_goroutines", "Goroutines.", ofRuntime("/sched/goroutines:goroutines")),
-	Gauge("go_memstats_heap_alloc_bytes", "Heap in use, and what is not collected yet.", ofRuntime("/memory/classes/heap/objects:bytes")),
+	Gauge("go_memstats_heap_alloc_bytes", "Heap in use, and what is not collected yet; up to 12 MiB of it are never touched and take no memory.", ofRuntime("/memory/classes/heap/objects:bytes")),
 	Gauge("go_memstats_sys_bytes", "Address space that Go has of the system.", ofRuntime("/memory/classes/total:bytes")),
 	Gauge("go_gc_gomemlimit_bytes", "How much memory to stay under, if possible.", ofRuntime("/gc/gomemlimit:bytes")),
 	Counter("go_gc_cycles_total", "Garbage collections.", ofRuntime("/gc/cycles/total:gc-cycles")),
