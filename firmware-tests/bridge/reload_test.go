@@ -79,10 +79,6 @@ func (j *junction) load(name string) {
 	})
 }
 
-func (j *junction) connects(name string) int {
-	return strings.Count(j.Log.String(), plant.Connected+" bridge="+name)
-}
-
 // One bridge is changed, live data first and not, one added, one removed and put back, while all are under load: no
 // message is lost, the bridge that did not change keeps its connection, and so do the devices.
 func TestReloadUnderLoad(t *testing.T) {
