@@ -28,6 +28,7 @@ const lastID = 0xFFFE
 type IDs struct {
 	list  []id // by number
 	index map[string]uint16
+	last  uint16 // the highest number that was given
 	size  int    // bytes of names
 	uses  uint64 // of any, so far
 }
@@ -99,19 +100,16 @@ func (t *IDs) Give(name []byte) (n uint16, isNew bool) {
 	if n, ok := t.Find(name); ok {
 		return n, false
 	}
-	if len(t.list) > 0 {
-		n = t.list[len(t.list)-1].number
-	}
-	if n == lastID || !t.Set(n+1, string(name)) {
+	if t.last == lastID || !t.Set(t.last+1, string(name)) {
 		return 0, false
 	}
-	return n + 1, true
+	return t.last, true
 }
 
 // Full says whether there is a number for one name more, but no room. With 65,534 numbers
 // given, one that has gone makes none.
 func (t *IDs) Full(name []byte) bool {
-	return len(t.list) > 0 && t.list[len(t.list)-1].number < lastID && !t.room(len(name))
+	return len(t.list) > 0 && t.last < lastID && !t.room(len(name))
 }
 
 func (t *IDs) room(size int) bool { return len(t.list) < MaxIDs && t.size+size <= maxIDBytes }
@@ -144,6 +142,7 @@ func (t *IDs) Set(n uint16, name string) bool {
 	}
 	t.list = slices.Insert(t.list, i, id{name: name, number: n})
 	t.use(&t.list[i])
+	t.last = max(t.last, n)
 	t.size += len(name)
 	switch {
 	case t.index != nil:

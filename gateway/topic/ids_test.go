@@ -112,6 +112,21 @@ func TestIDsAreEvicted(t *testing.T) {
 		}
 	}
 
+	// The number that goes may be the one that was given last.
+	var stale IDs
+	for i := 1; i <= MaxIDs; i++ {
+		stale.Give([]byte(fmt.Sprint(i)))
+	}
+	for i := 1; i < MaxIDs; i++ { // the last one was used longest ago
+		stale.Find([]byte(fmt.Sprint(i)))
+	}
+	if n := stale.Evict(0); n != MaxIDs {
+		t.Errorf("%d goes, want the last", n)
+	}
+	if n, _ := stale.Give([]byte("new")); n != MaxIDs+1 {
+		t.Errorf("number %d is given twice", n)
+	}
+
 	var last IDs
 	last.Set(0xFFFE, "last")
 	if n, _ := last.Give([]byte("x")); n != 0 || last.Full([]byte("x")) {
