@@ -7,6 +7,8 @@ import (
 // keptAcks is the room for acknowledgements that a connection keeps when none waits.
 const keptAcks = 16
 
+var ackLists stock[ack]
+
 // ack is an acknowledgement that waits for its turn and for the disk. Acknowledgements
 // leave in the order of the packets that they answer [MQTT-4.6.0-2] to [MQTT-4.6.0-4].
 type ack struct {
@@ -101,6 +103,12 @@ func (c *conn) acknowledge(a ack) {
 		c.sendAcks(one[:])
 		return
 	}
+	if len(c.acks) == cap(c.acks) {
+		old := c.acks
+		c.acks = ackLists.get(max(4, 2*cap(old)))[:len(old)]
+		copy(c.acks, old)
+		ackLists.put(old)
+	}
 	c.acks = append(c.acks, a)
 	c.awaitCommit()
 	c.readLess()
@@ -164,7 +172,8 @@ func (c *conn) releaseAcks() {
 	case len(c.acks) > 0:
 		c.awaitCommit()
 	case cap(c.acks) > keptAcks:
-		c.acks = nil // a burst is over
+		ackLists.put(c.acks[:cap(c.acks)]) // a burst is over
+		c.acks = nil
 	}
 	c.readOn()
 	c.releaseLate()

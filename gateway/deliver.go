@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"math"
-	"math/bits"
-	"sync"
 	"time"
-	"unsafe"
 
 	"sluice/codec"
 	"sluice/gateway/transport"
@@ -107,9 +104,7 @@ type window struct {
 // keptRing is how many flights a window has room for when nothing is in flight.
 const keptRing = 64
 
-// rings are what windows had for a burst that is over, by the logarithm of their lengths,
-// for the next burst: they would be garbage of some bytes for each message.
-var rings [15]sync.Pool // of *flight, the first of a ring of zeros
+var rings stock[flight]
 
 // at gives the flight of seq, which lies in first..first+maxSpan.
 func (w *window) at(seq uint64) *flight {
@@ -136,23 +131,12 @@ func (w *window) grow(seq uint64) {
 	for seq-w.first >= uint64(n) {
 		n *= 2
 	}
-	if first, ok := rings[bits.Len(uint(n))-1].Get().(*flight); ok {
-		w.ring = unsafe.Slice(first, n)
-	} else {
-		w.ring = make([]flight, n)
-	}
+	w.ring = rings.get(n)
 	for i := range old {
 		seq := w.first + uint64(i)
 		w.ring[seq&uint64(n-1)] = old[seq&uint64(len(old)-1)]
 	}
-	recycle(old)
-}
-
-func recycle(ring []flight) {
-	if len(ring) > 0 {
-		clear(ring)
-		rings[bits.Len(uint(len(ring)))-1].Put(&ring[0])
-	}
+	rings.put(old)
 }
 
 // finish marks seq done and moves first on.
@@ -167,7 +151,7 @@ func (w *window) finish(seq uint64) {
 		w.first++
 	}
 	if w.sent = max(w.sent, w.first); len(w.ring) > keptRing { // all done: a burst is over
-		recycle(w.ring)
+		rings.put(w.ring)
 		w.ring = nil
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"sync"
 )
 
@@ -30,28 +31,38 @@ type chunk struct {
 	written    bool     // part of a batch: no more appended, and the key is to be deleted in the end
 }
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+// chunks are used again, by the logarithm of their buffer's size: a queue that holds little
+// is not to have a large one.
+var chunks [17]sync.Pool
 
-// maxPooled bounds the buffers that are kept for reuse.
-const maxPooled = 4 << 10
+const (
+	minClass = 8       // 256 bytes
+	maxUsual = 4 << 10 // bytes, of what is usual for all queues: in most of them less waits
+	fullRoom = maxChunk - headerLen - binary.MaxVarintLen32
+)
 
+// newChunk makes a chunk with room for a record of so many bytes, or several.
 func newChunk(first uint64, room int) *chunk {
-	c := chunks.Get().(*chunk)
-	c.first = first
-	if cap(c.data) < headerLen+binary.MaxVarintLen32+room {
-		c.data = make([]byte, headerLen, max(256, headerLen+binary.MaxVarintLen32+room))
+	n := headerLen + binary.MaxVarintLen32 + room
+	class := max(minClass, bits.Len(uint(n-1)))
+	if class >= len(chunks) {
+		return &chunk{first: first, data: make([]byte, headerLen, n)}
 	}
+	c, ok := chunks[class].Get().(*chunk)
+	if !ok {
+		c = &chunk{data: make([]byte, 0, 1<<class)}
+	}
+	c.first = first
 	c.data = c.data[:headerLen]
 	return c
 }
 
 // recycle takes back a chunk that was never written and whose records are all done.
 func (c *chunk) recycle() {
-	if cap(c.data) > maxPooled {
-		return
+	if n := cap(c.data); n >= 1<<minClass && n <= maxChunk {
+		*c = chunk{data: c.data, done: c.done[:0]}
+		chunks[bits.Len(uint(n))-1].Put(c)
 	}
-	*c = chunk{data: c.data, done: c.done[:0]}
-	chunks.Put(c)
 }
 
 func (c *chunk) end() uint64 { return c.first + uint64(c.n) }

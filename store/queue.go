@@ -22,8 +22,9 @@ type Queue struct {
 	start, read cursor // where first is, and where the last Record was: both advance in order
 	bytes       int64
 	len         int32
-	dirty       bool  // in db.dirty
-	still       uint8 // looks of the committer since a record was done, as long as it is dirty
+	usual       uint32 // bytes that the last chunk held which was never written
+	dirty       bool   // in db.dirty
+	still       uint8  // looks of the committer since a record was done, as long as it is dirty
 }
 
 // A cursor remembers where in a chunk a record is, so that the next is found without a search.
@@ -54,16 +55,12 @@ func (q *Queue) Append(rec []byte, when Urgency) (seq uint64) {
 	q.lock()
 	defer q.unlock()
 	c := q.tail
-	if c == nil || c.written || c.end() != q.next || len(c.data)+len(rec) > maxChunk {
-		room := len(rec)
-		if q.db != nil {
-			room = max(room, min(q.db.usual, maxPooled))
-		}
-		c = newChunk(q.next, room)
-		q.push(c)
-		if q.db != nil {
-			q.db.pending += overhead + int64(queueKeyLen)
-		}
+	switch {
+	case c == nil || c.written || c.end() != q.next:
+		c = q.begin(len(rec))
+	case len(c.data)+binary.MaxVarintLen32+len(rec) > maxChunk:
+		q.usual = fullRoom // one is full: so will be the next
+		c = q.begin(len(rec))
 	}
 	before := len(c.data)
 	c.append(rec)
@@ -246,6 +243,18 @@ func (q *Queue) advance() {
 	}
 }
 
+// begin appends a chunk for a record of so many bytes, with room for as many more as there were in the last.
+func (q *Queue) begin(size int) *chunk {
+	room := max(size, min(int(q.usual), fullRoom))
+	if q.db != nil {
+		room = max(room, min(q.db.usual, maxUsual))
+		q.db.pending += overhead + int64(queueKeyLen)
+	}
+	c := newChunk(q.next, room)
+	q.push(c)
+	return c
+}
+
 // push appends c to the chunks.
 func (q *Queue) push(c *chunk) {
 	c.prev = q.tail
@@ -277,6 +286,7 @@ func (q *Queue) drop(c *chunk) {
 	if q.db != nil {
 		q.db.pending -= overhead + int64(queueKeyLen) + int64(len(c.data)-headerLen)
 	}
+	q.usual = uint32(len(c.data))
 	c.recycle()
 }
 

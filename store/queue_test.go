@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"unsafe"
 )
@@ -146,4 +148,39 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// Bursts that are done before they are written leave no garbage, of whatever size, and a
+// queue that held much does not hold a large buffer for little.
+func TestBurstsAllocateNothing(t *testing.T) {
+	info, _ := debug.ReadBuildInfo()
+	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("built with the race detector, which drops buffers from their pools")
+	}
+	rec := make([]byte, 100)
+	for _, burst := range []int{1, 60, 1000, 5000} {
+		q := (*DB)(nil).Queue(0)
+		once := func() {
+			for range burst {
+				q.Append(rec, Soon)
+			}
+			for q.Len() > 0 {
+				q.Done(q.First())
+			}
+		}
+		once() // what is usual is known now
+		if n := testing.AllocsPerRun(50, once); n >= 1 {
+			t.Errorf("a burst of %d allocates %v times", burst, n)
+		}
+		for range 2 {
+			q.Append(rec, Soon)
+			if n := cap(q.tail.data); burst == 1 && n > 256 {
+				t.Errorf("a record of %d bytes has a buffer of %d", len(rec), n)
+			}
+			q.Done(q.First())
+		}
+		if q.Append(rec, Soon); cap(q.tail.data) > 256 {
+			t.Errorf("after bursts of %d a record of %d bytes has a buffer of %d", burst, len(rec), cap(q.tail.data))
+		}
+	}
 }
