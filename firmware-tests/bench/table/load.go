@@ -160,7 +160,7 @@ func overWires(name, flags string) *workload {
 // loads are all there are.
 var loads = []*workload{
 	beside("fan-in 50 to 1, QoS 0", "fanin -pubs 50"+flood0, 0.06),
-	beside("fan-in 50 to 1, QoS 1", "fanin -pubs 50"+flood1, 0.07),
+	beside("fan-in 50 to 1, QoS 1", "fanin -pubs 50"+flood1, 0.07, collector),
 	beside("fan-out 1 to 100, QoS 0", "fanout -subs 100"+flood0, 0.10),
 	beside("fan-out 1 to 100, QoS 1", "fanout -subs 100"+flood1, 0.13),
 	beside("50 pairs, QoS 0", "pairs -pairs 50"+flood0, 0.05, collector),
@@ -222,6 +222,7 @@ var loads = []*workload{
 		rows: []row{
 			{perMessage, cpu, "", goal{ratio: 1.2}},
 			{"bytes to disk/message", written, "", goal{atMost: 20}},
+			collector,
 		},
 	},
 	overWires("50 pairs, QoS 0", "pairs -pairs 50"+flood0),
