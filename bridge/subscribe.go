@@ -11,9 +11,8 @@ import (
 const filtersPerSubscribe = 8
 
 // subscribe returns the SUBSCRIBE packets for what the upstream can take of Down.
-// Their identifiers are at the far end from those that the gateway begins with; as
-// the first packets after CONNECT they are answered before another of the same could
-// arrive.
+// Their identifiers are the last 1,024, which the gateway gives to no message: one that the
+// upstream has kept may not be in use. [MQTT-2.2.1-3]
 func (b *Bridge) subscribe(up *upstream) (packets []byte) {
 	var batch []codec.Subscription
 	flush := func() {

@@ -18,11 +18,13 @@ const (
 	slowOutput = 32 << 20
 )
 
-// Packet identifiers up to maxID are made of sequence numbers. With liveID added they are
-// those of the live lane.
+// Packet identifiers up to maxID are made of sequence numbers. With liveID added, those up to
+// maxLiveID are of the live lane. The last 1,024 of all are left to a bridge for what it asks
+// its upstream itself, and may not be in use then. [MQTT-2.2.1-3]
 const (
-	maxID  = 32767
-	liveID = 32768
+	maxID     = 32767
+	liveID    = 32768
+	maxLiveID = maxID - 1024
 )
 
 // maxSpan bounds the sequence numbers between the oldest message in flight and the
@@ -33,34 +35,34 @@ const maxSpan = 16384
 // is sent again after a crash carries its first identifier, with nothing more stored.
 func packetID(seq uint64) uint16 { return uint16(seq%maxID) + 1 }
 
-// seqOf is the inverse, for a message in flight. ok is false for others.
-func (w *window) seqOf(id uint16) (seq uint64, ok bool) {
+// seqOf is the inverse, for a message in flight. ok is false for others. Identifiers end at
+// most.
+func (w *window) seqOf(id uint16, most uint64) (seq uint64, ok bool) {
 	switch {
 	case id == 0:
 		return 0, false
-	case id > maxID:
+	case uint64(id) > most:
 		return math.MaxUint64, false
 	}
-	seq = w.first + (uint64(id-1)+maxID-w.first%maxID)%maxID
+	seq = w.first + (uint64(id-1)+most-w.first%most)%most
 	return seq, seq < w.sent
 }
 
 // packetID is the identifier of a message in one of the session's lanes.
 func (to *session) packetID(l *lane, seq uint64) uint16 {
-	id := packetID(seq)
 	if l != &to.lane {
-		id += liveID
+		return uint16(seq%maxLiveID) + 1 + liveID
 	}
-	return id
+	return packetID(seq)
 }
 
 // inFlight finds a message in flight by its identifier, and how far it is: idle if it is not.
 func (to *session) inFlight(id uint16) (l *lane, seq uint64, p phase) {
-	l = &to.lane
+	l, most := &to.lane, uint64(maxID)
 	if id > liveID && to.live != nil {
-		l, id = &to.live.lane, id-liveID
+		l, id, most = &to.live.lane, id-liveID, maxLiveID
 	}
-	if seq, ok := l.window.seqOf(id); ok {
+	if seq, ok := l.window.seqOf(id, most); ok {
 		return l, seq, l.window.phaseOf(seq)
 	}
 	return l, 0, idle

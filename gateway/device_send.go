@@ -301,7 +301,7 @@ func (d *device) received(id uint16) {
 	d.answered(publishes, id)
 	d.unhold(id)
 	to := d.conn.session
-	if seq, sent := to.window.seqOf(id); sent || seq >= to.queue.Next() {
+	if seq, sent := to.window.seqOf(id, maxID); sent || seq >= to.queue.Next() {
 		to.received(id, codec.Success)
 	}
 }

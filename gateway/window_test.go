@@ -38,13 +38,13 @@ func TestWindowAgainstAMap(t *testing.T) {
 			}
 			id := ids[i]
 			ids = append(ids[:i], ids[i+1:]...)
-			seq, ok := w.seqOf(id)
+			seq, ok := w.seqOf(id, maxID)
 			if !ok || seq != open[id] || w.phaseOf(seq) != sent {
 				t.Fatalf("identifier %d is taken for %d (%v, phase %d), it is %d", id, seq, ok, w.phaseOf(seq), open[id])
 			}
 			delete(open, id)
 			w.finish(seq)
-			if again, ok := w.seqOf(id); ok && w.phaseOf(again) == sent && open[id] != again {
+			if again, ok := w.seqOf(id, maxID); ok && w.phaseOf(again) == sent && open[id] != again {
 				t.Fatalf("identifier %d is still in flight", id)
 			}
 			for ; oldest < w.sent; oldest++ {
@@ -57,7 +57,7 @@ func TestWindowAgainstAMap(t *testing.T) {
 			}
 		}
 		for _, id := range ids {
-			if seq, ok := w.seqOf(id); !ok || seq != open[id] {
+			if seq, ok := w.seqOf(id, maxID); !ok || seq != open[id] {
 				t.Fatalf("identifier %d is taken for %d, it is %d", id, seq, open[id])
 			}
 			w.finish(open[id])
@@ -66,7 +66,7 @@ func TestWindowAgainstAMap(t *testing.T) {
 			t.Errorf("nothing is in flight, and the window is %d to %d with room for %d", w.first, w.sent, len(w.ring))
 		}
 		for _, id := range []uint16{0, liveID, liveID + packetID(w.sent-1), packetID(w.sent), packetID(w.sent + 100)} {
-			if seq, ok := w.seqOf(id); ok {
+			if seq, ok := w.seqOf(id, maxID); ok {
 				t.Errorf("identifier %d is taken for %d, nothing is in flight", id, seq)
 			}
 		}
@@ -119,6 +119,25 @@ func TestBurstsAllocateNothing(t *testing.T) {
 			}
 		}); n >= 1 {
 			t.Errorf("a burst of %d allocates %v times", burst, n)
+		}
+	}
+}
+
+// The identifiers of a live lane are no others', and leave some to the bridge, for SUBSCRIBE.
+func TestLiveIdentifiers(t *testing.T) {
+	to := &session{live: new(live)}
+	l := &to.live.lane
+	for _, seq := range []uint64{1, maxLiveID - 1, maxLiveID, maxLiveID + 1, maxID, 5*maxID + 7, 1 << 40} {
+		l.window = window{first: seq - min(seq-1, maxSpan-1), sent: seq + 1, past: seq + 1}
+		id := to.packetID(l, seq)
+		if id <= liveID || id > 1<<16-1-1024 {
+			t.Errorf("%d has the identifier %d", seq, id)
+		}
+		if of, at, _ := to.inFlight(id); of != l || at != seq {
+			t.Errorf("identifier %d is taken for %d, it is %d", id, at, seq)
+		}
+		if _, _, p := to.inFlight(1<<16 - 1); p != idle {
+			t.Errorf("a bridge's own identifier is in phase %d", p)
 		}
 	}
 }
