@@ -105,8 +105,8 @@ func (b *bench) run(ctx context.Context, loads []*workload, only, results string
 	for _, g := range groups {
 		fmt.Printf("## %s\n\n%s\n", g.name, g.markdown())
 	}
-	if results != "" && failed == nil {
-		failed = write(results, about, groups)
+	if results != "" {
+		failed = errors.Join(failed, write(results, about, groups))
 	}
 	return failed
 }
@@ -139,6 +139,8 @@ func (b *bench) measure(ctx context.Context, l *workload) (*result, error) {
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", l.name, s.label, err))
 				progress("%s: %s: %v", l.name, s.label, err)
+				why, _, _ := strings.Cut(err.Error(), "\n")
+				r.outcomes[s.label] = append(r.outcomes[s.label], outcome{Notes: []string{"failed: " + why}})
 				continue
 			}
 			if err := b.store(line); err != nil {
