@@ -111,8 +111,13 @@ func (o *owed) ask(w *wire) {
 	}
 }
 
-// answer counts an answer.
-func (o *owed) answer() { o.answered.Add(1) }
+// answer counts an answer, unless nothing was asked: one too many is not for what is asked
+// later. Only the down loop calls it.
+func (o *owed) answer() {
+	if o.count() > 0 {
+		o.answered.Add(1)
+	}
+}
 
 // count is how many answers are owed.
 func (o *owed) count() int64 { return o.asked.Load() - o.answered.Load() }

@@ -621,6 +621,20 @@ func TestFinish(t *testing.T) {
 			t.Errorf("waited %v", waited)
 		}
 	})
+	play(t, Config{Up: []Rule{{Filter: "#", QoS: 1}}}, func(t *testing.T, s *scene) {
+		up, local := s.connect(codec.Connack{SessionPresent: true})
+		local.send(publish(1, 1, "a", ""))
+		up.want("goes up", publish(1, 1, "a", ""))
+		up.send(&codec.Puback{ID: 1}, &codec.Puback{ID: 1})
+		local.want("is acknowledged twice", &codec.Puback{ID: 1}, &codec.Puback{ID: 1})
+		local.send(publish(2, 1, "b", ""))
+		up.want("goes up", publish(2, 1, "b", ""))
+		s.b.Finish()
+		up.wantIdle("what was answered twice does not stand for another")
+		up.send(&codec.Puback{ID: 2})
+		local.want("which is waited for", &codec.Puback{ID: 2}, &codec.Disconnect{})
+		up.want("before the bridge goes", &codec.Disconnect{})
+	})
 	play(t, Config{Up: []Rule{{Filter: "#", QoS: 2}}}, func(t *testing.T, s *scene) {
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		local.send(publish(1, 2, "a", ""))
