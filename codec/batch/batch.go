@@ -96,19 +96,19 @@ func AppendRefused(value []byte, place int) []byte {
 }
 
 // Refused says of each of the n messages of a batch whether its acknowledgement refuses
-// it; nil: that does not say which.
+// it; nil: that does not say which, or names none.
 func Refused(user []codec.UserProperty, n int) (refused []bool) {
 	for _, u := range user {
 		if string(u.Name) != Property {
 			continue
 		}
-		if refused == nil {
-			refused = make([]bool, n)
-		}
 		for word := range strings.FieldsSeq(string(u.Value)) {
 			place, err := strconv.Atoi(word)
 			if err != nil || place < 0 || place >= n {
 				return nil
+			}
+			if refused == nil {
+				refused = make([]bool, n)
 			}
 			refused[place] = true
 		}
