@@ -518,15 +518,24 @@ func (c *polled) dropOutput() {
 // nothing is wanted is taken out, as hang-ups would be reported without end.
 func (l *loop) watch(c *polled) error {
 	c.mu.Lock()
-	reads := c.draining || !c.paused && !c.closing
+	events := c.interest()
 	c.mu.Unlock()
-	var events uint32
-	if reads {
+	return l.report(c, events)
+}
+
+// interest is what is wanted of c. Conn.mu is held.
+func (c *polled) interest() (events uint32) {
+	if c.draining || !c.paused && !c.closing {
 		events |= unix.EPOLLIN
 	}
 	if c.head != nil {
 		events |= unix.EPOLLOUT
 	}
+	return events
+}
+
+// report is watch for what is wanted.
+func (l *loop) report(c *polled, events uint32) error {
 	op := unix.EPOLL_CTL_MOD
 	switch {
 	case events == c.events:
@@ -682,20 +691,20 @@ func (l *loop) begin(c *polled) {
 // take has l look after a connection that the calling loop has accepted. Where nothing is
 // to be done for c before more comes, l is not woken, and finds it when that has come.
 func (l *loop) take(c *polled) {
+	c.mu.Lock()
+	defer c.mu.Unlock() // and no sooner may l look at c, whose descriptor it may close
+	c.loop = l
+	c.queue()
 	if c.opened {
-		if err := l.watch(c); err != nil {
+		if err := l.report(c, c.interest()); err != nil {
 			c.gone = true
-			c.fail(err)
+			c.discard()
+			c.shutLocked(err)
 		}
 	}
-	c.mu.Lock()
-	c.loop = l
 	if !c.opened || c.closing || c.again || c.waiting() {
 		c.poke()
-	} else {
-		c.queue()
 	}
-	c.mu.Unlock()
 }
 
 // loops are started by the first listener that needs them.
