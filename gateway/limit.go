@@ -279,17 +279,14 @@ func (to *session) lost(cause string, topic []byte) {
 	}
 }
 
-// lostRecord notes a waiting message that the session does not get.
+// lostRecord notes a waiting message that the session does not get. It does not decode the
+// record: one that was, for which this one has to go, has to stay.
 func (to *session) lostRecord(cause string, l *lane, seq uint64) {
 	if to.limit == nil {
 		return
 	}
 	rec, _ := l.queue.Record(seq)
-	m, err := to.srv.decodeRecord(rec)
-	if err != nil {
-		m.Topic = nil
-	}
-	to.lost(cause, m.Topic)
+	to.lost(cause, recordTopic(rec))
 }
 
 // Lost notes a message that the client of a limited session took and can not use, for

@@ -266,3 +266,28 @@ func TestOldestWaits(t *testing.T) {
 		oldest("a new one", 1, time.Minute, time.Minute+2*time.Second)
 	})
 }
+
+// A retained message for which others have to go is what was retained.
+func TestRoomForWhatIsRetained(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.limited(Limits{MaxMessages: 2, Policy: DropOldest})
+		named := func(topic, payload, name string, id uint16) *codec.Publish {
+			m := message(topic, payload, 1, id)
+			m.User = []codec.UserProperty{{Name: []byte("name"), Value: []byte(name)}}
+			return m
+		}
+		kept := named("b/1", "kept", "kept", 1)
+		kept.Retain = true
+		pub := at.join("pub", codec.V5)
+		pub.send(kept, named("a/1", "1", "first", 2), named("a/1", "2", "second", 3))
+		up := at.upstream(1)
+		up.next() // PINGRESP
+		up.want("one is in flight", named("a/1", "1", "first", packetID(1)))
+		up.send(&codec.Subscribe{ID: 1, Subscriptions: []codec.Subscription{{Filter: []byte("b/#"), QoS: 1, RetainAsPublished: true}}})
+		at.settle()
+		up.next() // SUBACK
+		up.send(&codec.Puback{ID: packetID(1)})
+		kept.ID = packetID(3)
+		up.want("the second had to go", kept)
+	})
+}
