@@ -15,7 +15,7 @@ type sender struct {
 // senders are the bridge and sluice pub, which publish at a QoS to a server that says
 // of itself what the properties say.
 func senders(t *suite.T, qos byte, props ...any) []*sender {
-	b := newBridge(t, "UP=up/#")
+	b := newBridge(t, "UP=up/#", "MAX_INFLIGHT=100") // in MQTT 3.1.1 it would be fewer
 	up := &sender{server: b.server, conn: b.welcome(false, props...)}
 	d := b.device()
 	up.send = func(payloads ...string) {
