@@ -58,9 +58,13 @@ func (l *limit) here() {
 	}
 }
 
-// holds says whether a message has to wait for the budget.
+// holds says whether a message has to wait for the budget. One that may have been sent before
+// a crash does not if live data waits behind it.
 func (l *limit) holds(seq uint64, size int) bool {
 	if seq >= l.budget.end {
+		return false
+	}
+	if v := l.to.live; v != nil && v.unsent() > 0 && seq < v.place(v.window.sent) {
 		return false
 	}
 	until, yes := l.budget.holds(seq, size, l.to.srv.now)

@@ -198,7 +198,14 @@ func (v *live) reached() uint64 {
 // turn says whether a message that is put at the end of l is next, if all that is before it
 // in l was sent.
 func (to *session) turn(l *lane) bool {
-	return to.live == nil || l != &to.lane || to.live.unsent() == 0
+	switch v := to.live; {
+	case v == nil:
+		return true
+	case l == &to.lane:
+		return v.unsent() == 0
+	default:
+		return to.window.sent >= v.reach || to.window.sent == to.queue.Next()
+	}
 }
 
 // pumpLanes sends what waits, from both lanes.

@@ -453,3 +453,31 @@ func TestTopicsAgainstAMap(t *testing.T) {
 		}
 	}
 }
+
+// After a crash live data waits for what the upstream may have been sent, but not for the
+// pace at which the rest of the backlog is drained.
+func TestLiveDoesNotWaitForTheBudget(t *testing.T) {
+	for qos := byte(1); qos <= 2; qos++ {
+		onDisk(t, Config{}, func(at *site) {
+			at.lanes(Limits{DrainMessages: 1})
+			pub := at.join("pub", codec.V5)
+			for i := range 30 {
+				pub.send(message("a/1", "old;", 1, uint16(i+1)))
+			}
+			at.upstream(10)
+			at.crash(nil)
+			at.lanes(Limits{DrainMessages: 1})
+			pub = at.join("pub", codec.V5)
+			up := at.upstream(10)
+			got := up.arrived()
+			pub.send(message("a/2", "alarm", qos, 1))
+			for range 20 {
+				got += up.arrived()
+				time.Sleep(time.Second / 10)
+			}
+			if want := strings.Repeat("old;", 10) + "alarm"; !strings.HasPrefix(got, want) {
+				t.Errorf("at QoS %d come %s, want %s first", qos, got, want)
+			}
+		})
+	}
+}
