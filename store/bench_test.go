@@ -22,7 +22,7 @@ func BenchmarkCommit(b *testing.B) {
 				q := db.Queue(1)
 				rec := make([]byte, 128)
 				var acked uint64
-				before := db.current.size()
+				before := db.current.end
 				b.ReportAllocs()
 				b.ResetTimer()
 				for n := 0; n < b.N; {
@@ -35,7 +35,7 @@ func BenchmarkCommit(b *testing.B) {
 					}
 				}
 				b.StopTimer()
-				b.ReportMetric(float64(db.current.size()-before)/float64(b.N), "disk-B/op")
+				b.ReportMetric(float64(db.current.end-before)/float64(b.N), "disk-B/op")
 			})
 		}
 	}
@@ -88,7 +88,7 @@ func BenchmarkMemory(b *testing.B) {
 				}
 				r.commit()
 				b.ReportMetric(float64(heap()-before)/records, "RAM-B/record")
-				b.ReportMetric(float64(r.current.size())/records, "disk-B/record")
+				b.ReportMetric(float64(r.current.end)/records, "disk-B/record")
 				r.close()
 			}
 		})

@@ -361,7 +361,11 @@ func (db *DB) write(b *batch) error {
 		b.wrote += len(b.ops)
 		return db.renew(b.epoch, b.ops)
 	}
-	wrote, err := db.update(db.current, b.ops)
+	begun := b.wrote > 0 || b.close
+	if len(b.ops) == 0 && !begun {
+		return nil
+	}
+	wrote, err := db.update(db.current, b.ops, db.marker(b.epoch), begun)
 	b.wrote += wrote
 	if err != nil {
 		return err
@@ -369,11 +373,8 @@ func (db *DB) write(b *batch) error {
 	if b.wrote == 0 && !b.close {
 		return nil // all was done before it came to the disk
 	}
-	if err := db.mark(db.current, b.epoch); err != nil {
-		return err
-	}
 	if db.copying != nil {
-		if _, err := db.update(db.copying.to, b.ops); err != nil {
+		if _, err := db.update(db.copying.to, b.ops, "", false); err != nil {
 			db.failCopy(err)
 		}
 	}
@@ -387,19 +388,23 @@ func (db *DB) write(b *batch) error {
 	return nil
 }
 
-// update writes ops in transactions of bounded size, so that BuntDB's buffer is.
-func (db *DB) update(g *generation, ops []op) (wrote int, err error) {
-	for len(ops) > 0 {
+// update writes ops, and the marker behind them as generation.update does, in transactions of bounded size, so that the buffer is.
+func (db *DB) update(g *generation, ops []op, mark string, begun bool) (wrote int, err error) {
+	for more := true; more; more = len(ops) > 0 {
 		n, size := 0, 0
 		for n < len(ops) && (n == 0 || size+len(ops[n].value) <= updateBytes) {
 			size += len(ops[n].key) + len(ops[n].value)
 			n++
 		}
+		last := ""
+		if n == len(ops) {
+			last = mark
+		}
 		db.unchecked += int64(size)
 		if err := db.fault("write"); err != nil {
 			return wrote, err
 		}
-		w, err := g.update(ops[:n])
+		w, err := g.update(ops[:n], last, begun || wrote > 0)
 		if err != nil {
 			return wrote, fmt.Errorf("write to the store: %w", err)
 		}
@@ -409,10 +414,14 @@ func (db *DB) update(g *generation, ops []op) (wrote int, err error) {
 	return wrote, nil
 }
 
-// mark ends the batch of that epoch in the file.
+// marker is the value that ends the batch of that epoch.
+func (db *DB) marker(epoch uint64) string {
+	return marker{epoch: epoch, clock: db.Clock(), seed: db.seed}.value()
+}
+
+// mark writes a marker alone.
 func (db *DB) mark(g *generation, epoch uint64) error {
-	m := marker{epoch: epoch, clock: db.Clock(), seed: db.seed}
-	_, err := db.update(g, []op{{key: markerKey, value: m.value()}})
+	_, err := db.update(g, nil, db.marker(epoch), true)
 	return err
 }
 

@@ -3,16 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/tidwall/buntdb"
 )
 
 // timed opens a store in the bubble and returns how long after now each commit comes.
@@ -349,34 +345,6 @@ func TestBusyRecipient(t *testing.T) {
 		if got := at[0] < 200*ms; got != written { // the last one has nothing to write
 			t.Errorf("done up to %d ms late: written %v, want %v", most, at, written)
 		}
-	}
-}
-
-// TestQuietClock has the clock set, or the machine stand still, before BuntDB looks at it: no command is written but the one
-// that the scan knows.
-func TestQuietClock(t *testing.T) {
-	const ms = time.Millisecond
-	for _, d := range []time.Duration{0, 499 * ms, 500 * ms, time.Hour, -499 * ms, -ms, -time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), fileName)
-			g, err := openGeneration(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = g.bunt.Update(func(tx *buntdb.Tx) error { return setExpired(tx, time.Now().Add(-d)) })
-			g.close()
-			want := ""
-			if err == nil {
-				want = expiredCommand
-			}
-			if b, _ := os.ReadFile(path); string(b) != want {
-				t.Errorf("%v passed: %v, and %q is written", d, err, b)
-			}
-			if done := d >= 0 && d < 500*ms; done != (err == nil) {
-				t.Errorf("%v passed: %v", d, err)
-			}
-			time.Sleep(time.Second) // for BuntDB to notice
-		})
 	}
 }
 

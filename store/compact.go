@@ -14,7 +14,7 @@ func (db *DB) compact() {
 		if db.low || !db.reserve.held {
 			slack = compactSlackLow
 		}
-		if db.broken || db.current.size() <= 2*db.current.live+slack || time.Now().Before(db.noCopyBefore) {
+		if db.broken || db.current.end <= 2*db.current.live+slack || time.Now().Before(db.noCopyBefore) {
 			return
 		}
 		if err := db.beginCopy(); err != nil {
@@ -42,7 +42,7 @@ func (db *DB) renew(epoch uint64, ops []op) error {
 		more, err = db.copySlice()
 	}
 	if err == nil {
-		_, err = db.update(db.copying.to, ops)
+		_, err = db.update(db.copying.to, ops, "", false)
 	}
 	if err == nil {
 		err = db.finishCopy(epoch)
@@ -58,16 +58,12 @@ func (db *DB) beginCopy() error {
 	if err := os.Remove(db.path(newName)); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("begin a generation: %w", err)
 	}
-	to, err := openGeneration(db.path(newName))
+	to, _, err := openGeneration(db.path(newName))
 	if err != nil {
 		return fmt.Errorf("begin a generation: %w", err)
 	}
 	db.copying = &copying{to: to}
-	if err := db.mark(to, db.lastEpoch()); err != nil {
-		return err
-	}
-	to.quiet()
-	return nil
+	return db.mark(to, db.lastEpoch())
 }
 
 // copySlice also fsyncs the slice, so that the one at the end does not hold commits up.

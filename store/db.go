@@ -171,21 +171,18 @@ func (db *DB) load() error {
 	if err := db.mend(); err != nil {
 		return err
 	}
-	g, err := openGeneration(db.path(fileName))
+	g, m, err := openGeneration(db.path(fileName))
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	m, ok := g.marker()
-	if !ok {
+	if m.epoch == 0 {
 		m, err = db.plant(g)
 		if err != nil {
 			g.close()
 			return fmt.Errorf("begin the store: %w", err)
 		}
 	}
-	g.quiet()
 	db.epoch, db.seed, db.clock, db.opened = m.epoch+1, m.seed, m.clock, time.Now()
-	g.live = charge(markerKey, m.value())
 	err = g.ascend("", func(key, value string) bool {
 		g.live += charge(key, value)
 		db.report.Records++
@@ -206,7 +203,7 @@ func (db *DB) load() error {
 // plant begins an empty file.
 func (db *DB) plant(g *generation) (m marker, err error) {
 	m = marker{epoch: 1, seed: rand.Uint32()}
-	if _, err := g.update([]op{{key: markerKey, value: m.value()}}); err != nil {
+	if _, err := g.update(nil, m.value(), true); err != nil {
 		return m, err
 	}
 	if err := g.file.Sync(); err != nil {

@@ -28,17 +28,16 @@
 //
 // # What was chosen
 //
-//   - BuntDB never fsyncs here: it drops the error, and holds its lock meanwhile. A second handle of the same file does.
-//     After an fsync that failed the file is not trusted: everything is written to a new generation from memory.
-//   - A transaction of BuntDB is not atomic on disk. The marker makes a batch so; a head record with a count would have to be
-//     written before its size is known.
+//   - BuntDB reads the file and has the items in memory, but the file is written here, in its format. BuntDB would write a
+//     transaction in any order, drop the error of fsync and hold its lock meanwhile, and panic if a write fails in the middle.
+//   - A batch is one write, or one a MiB, and its marker the last of it; a head record with a count would have to be written before its
+//     size is known. What a write leaves that failed is cut off before the next.
+//   - After an fsync that failed the file is not trusted: everything is written to a new generation from memory.
 //   - A chunk a batch, instead of a key a message: 70 bytes of memory instead of 185 for a record of 64, and a fraction of the writes.
 //     A record for several queues is stored in each; a shared body would need a count that survives a crash, for little.
 //   - Compaction writes the live items to a next generation, in slices between commits, and renames it. BuntDB's Shrink
 //     stops everybody and syncs nothing.
 //   - No time to live: BuntDB's follows the wall clock, which jumps on machines without one. DB.Clock goes on from the last marker.
-//     One item that has expired is behind the marker that Open finds or sets: it ends what would wake the machine every second.
+//     One item that has expired is in memory: it ends what would wake the machine every second.
 //   - A reserve file is given up on a full disk, so that deletions can be written; before that Err says that the disk is about full.
-//
-// If BuntDB cannot cut off a write that failed in the middle it panics. So does the program then: what it acknowledged is on disk.
 package store

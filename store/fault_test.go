@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -135,41 +137,110 @@ func TestFailingWrite(t *testing.T) {
 	for i := range 5 {
 		q.Append(fmt.Append(nil, i), Now)
 	}
-	r.Set("a", "1", Now)
+	want := contents{"b": "1"}
 	r.Set("b", "1", Now)
+	for i := range 10 { // whose deletion takes two transactions
+		key := strings.Repeat(fmt.Sprint(i), 120_000)
+		r.Set(key, "", Now)
+		want[key] = ""
+	}
 	r.commit()
-	// The commands are written, the marker is not.
-	n := 0
-	disk.set(func(step string) error {
-		if n++; step == "write" && n > 1 {
-			return unix.EIO
+	for i := range 5 {
+		want.setRecord(1, uint64(i+1), fmt.Sprint(i))
+	}
+	// The first transaction is written, the other with the marker is not.
+	fail := func() {
+		n := 0
+		disk.set(func(step string) error {
+			if n++; step == "write" && n > 1 {
+				return unix.EIO
+			}
+			return nil
+		})
+		r.DB.mu.Lock() // so that it is one batch
+		defer r.DB.mu.Unlock()
+		for key := range want {
+			if len(key) > 1000 {
+				r.stage(key, nil, Now)
+			}
 		}
-		return nil
-	})
-	r.Delete("a", Now)
+	}
+	fail()
 	r.wait(func() bool { return len(r.failures) == 1 })
 	r.Set("b", "2", Now)
 	q.Remove() // staged behind the batch that fails
 	q.Append([]byte("new"), Now)
-	if _, ok := open(t, Config{Dir: snapshot(t, dir)}).read()["a"]; !ok {
-		t.Error("half a batch counts")
-	}
+	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, want)
 	disk.failAt()
 	r.commit()
 	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"b": "2", "q1.6": "new"})
+}
 
-	// Again, and then nothing is left to do but the marker.
-	n = 0
-	failures := len(r.said())
-	disk.set(func(step string) error {
-		if n++; step == "write" && n == 2 {
-			return unix.EIO
+// A marker is written if there is anything that it ends, be it of an attempt before.
+func TestMarker(t *testing.T) {
+	g, last, err := openGeneration(filepath.Join(t.TempDir(), fileName))
+	if err != nil || last != (marker{}) {
+		t.Fatalf("a new file has the marker %+v: %v", last, err)
+	}
+	defer g.close()
+	mark := marker{epoch: 7}.value()
+	nothing, set := op{key: "a", del: true}, op{key: "b", value: "12345"}
+	for _, test := range []struct {
+		op    op
+		mark  string
+		begun bool
+		want  string
+	}{
+		{nothing, mark, false, ""},
+		{nothing, mark, true, string(appendSet(nil, markerKey, mark))},
+		{set, "", true, string(appendSet(nil, set.key, set.value))},
+		{set, mark, false, string(appendSet(appendSet(nil, set.key, set.value), markerKey, mark))},
+		{op{key: set.key, del: true}, mark, false, string(appendSet(appendDelete(nil, set.key), markerKey, mark))},
+	} {
+		from := g.end
+		if _, err := g.update([]op{test.op}, test.mark, test.begun); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	r.Delete("b", Now)
-	r.wait(func() bool { return len(r.failures) > failures && r.failures[len(r.failures)-1] == nil })
-	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"q1.6": "new"})
+		file, _ := os.ReadFile(g.file.Name())
+		if got := string(file[from:]); got != test.want || g.end != int64(len(file)) {
+			t.Errorf("%+v: %q is written, want %q", test, got, test.want)
+		}
+	}
+}
+
+// What a write leaves that failed in the middle is cut off before the next.
+func TestTornWrite(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Sync: Never})
+	r.Set("a", "1", Now)
+	r.commit()
+	r.disk.Lock()
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var was unix.Rlimit
+	unix.Getrlimit(unix.RLIMIT_FSIZE, &was)
+	g := r.current
+	full := unix.Rlimit{Cur: uint64(g.end) + 100, Max: was.Max} // for all of the process, so no test runs beside
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &full); err != nil {
+		t.Fatal(err)
+	}
+	_, err := g.update([]op{{key: "big", value: strings.Repeat("x", 1000)}}, "", false)
+	unix.Setrlimit(unix.RLIMIT_FSIZE, &was)
+	if err == nil || size(t, dir) != g.end+100 {
+		t.Errorf("a write beyond what is allowed leaves %d bytes of %d: %v", size(t, dir)-g.end, 100, err)
+	}
+	r.disk.Unlock()
+	open(t, Config{Dir: snapshot(t, dir)}).read().check(t, contents{"a": "1"})
+	r.Set("b", "2", Now)
+	r.commit()
+	if n := size(t, dir); n != g.end {
+		t.Errorf("the file has %d bytes, want %d", n, g.end)
+	}
+	s := open(t, Config{Dir: snapshot(t, dir)})
+	s.read().check(t, contents{"a": "1", "b": "2"})
+	if rep := s.Report(); rep.Dropped+int(rep.Torn) != 0 {
+		t.Errorf("report is %+v", rep)
+	}
 }
 
 // What is being written stays as it is when its records are done meanwhile.

@@ -132,16 +132,3 @@ func copyFile(to, from string) error {
 	_, err = io.Copy(w, r)
 	return err
 }
-
-// appendSet appends the command that sets key, as BuntDB writes it.
-func appendSet(b []byte, key, value string) []byte {
-	b = append(b, setHead...)
-	for _, s := range []string{key, value} {
-		b = append(b, '$')
-		b = strconv.AppendInt(b, int64(len(s)), 10)
-		b = append(b, '\r', '\n')
-		b = append(b, s...)
-		b = append(b, '\r', '\n')
-	}
-	return b
-}

@@ -203,8 +203,8 @@ func TestCut(t *testing.T) {
 		want contents
 	}
 	begun := size(t, dir)
-	states := []state{{0, contents{}}, {begun - int64(len(expiredCommand)), contents{}}, {begun, contents{}}}
-	for len(states) < 9 {
+	states := []state{{0, contents{}}, {begun, contents{}}}
+	for len(states) < 8 {
 		for range 6 {
 			if m.rand.IntN(2) == 0 {
 				key := fmt.Sprint("key", m.rand.IntN(5))

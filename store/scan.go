@@ -13,7 +13,7 @@ import (
 //	*3 CRLF $3 CRLF set CRLF $<length> CRLF <key> CRLF $<length> CRLF <value> CRLF
 //	*2 CRLF $3 CRLF del CRLF $<length> CRLF <key> CRLF
 //
-// and expiredCommand. Nothing else is ours. BuntDB itself reads more, and on damage it panics, allocates what a length
+// Nothing else is ours. BuntDB itself reads more, and on damage it panics, allocates what a length
 // declares, or loses its place, so nothing that this scan has not accepted is shown to it.
 const (
 	setHead = "*3\r\n$3\r\nset\r\n"
@@ -34,11 +34,10 @@ const (
 )
 
 type command struct {
-	end     int64 // offset of what follows
-	del     bool
-	mark    bool
-	expired bool // the one of generation.quiet
-	marker  marker
+	end    int64 // offset of what follows
+	del    bool
+	mark   bool
+	marker marker
 }
 
 // A scanner reads a file through a window, so that neither its size nor a length in it costs memory.
@@ -87,9 +86,7 @@ func (s *scanner) command(off int64) (c command, v verdict) {
 	case head == setHead:
 	case head == delHead:
 		c.del = true
-	case strings.HasPrefix(expiredCommand, head) && len(head) == len(setHead):
-		return s.expired(off)
-	case strings.HasPrefix(expiredCommand, head) || strings.HasPrefix(setHead, head) || strings.HasPrefix(delHead, head):
+	case strings.HasPrefix(setHead, head) || strings.HasPrefix(delHead, head):
 		return c, torn
 	default:
 		return c, garbage
@@ -137,18 +134,6 @@ func (s *scanner) command(off int64) (c command, v verdict) {
 		return c, corrupt
 	}
 	return c, fine
-}
-
-// expired judges a command that begins like the one of generation.quiet.
-func (s *scanner) expired(off int64) (c command, v verdict) {
-	b := string(s.peek(off, len(expiredCommand)))
-	switch {
-	case b == expiredCommand:
-		return command{end: off + int64(len(b)), expired: true}, fine
-	case strings.HasPrefix(expiredCommand, b):
-		return c, torn
-	}
-	return c, garbage
 }
 
 // marker judges the value of a marker, n bytes at off.
@@ -232,7 +217,7 @@ func (s *scanner) find(off, to int64, accept func(c command) bool) int64 {
 // resync finds where commands can be believed again: a set proves itself by its CRC, others by what follows them.
 func (s *scanner) resync(off int64) int64 {
 	return s.find(off, s.size, func(c command) bool {
-		if !c.del && !c.expired {
+		if !c.del {
 			return true
 		}
 		next := s.peek(c.end, 1)
@@ -305,15 +290,13 @@ func (s *scanner) scan() (f finding) {
 			}
 			if c.mark {
 				f.last, hurt = c.marker, false
-			}
-			if c.mark || c.expired && off == markedTo { // that comes right after Open
 				marked, markedTo = len(f.keep), c.end
 			}
 			off = c.end
 			continue
 		case corrupt:
 			// It may be the length that is damaged, and end where another command does: what proves itself before is not passed over.
-			next := s.find(off+1, c.end, func(c command) bool { return !c.del && !c.expired })
+			next := s.find(off+1, c.end, func(c command) bool { return !c.del })
 			if next < 0 {
 				next = c.end
 			}

@@ -88,7 +88,7 @@ func TestTurnFails(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Sync: Never, fault: disk.fault})
 	q := r.Queue(1)
-	for _, nth := range []int{1, 2} { // the commands, or the marker
+	for _, nth := range []int{1, 2} { // the first transaction, or the second, with the record and the marker
 		n := 0
 		disk.set(func(step string) error {
 			if step == "write" && n < nth+2 {
@@ -99,7 +99,7 @@ func TestTurnFails(t *testing.T) {
 			return nil
 		})
 		r.Begin()
-		r.Set("a", fmt.Sprint("first ", nth), Now)
+		r.Set("a", strings.Repeat("x", updateBytes), Now)
 		seq := q.Append([]byte("x"), Now)
 		r.End()
 		if q.Committed(seq) {
