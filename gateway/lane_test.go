@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/store"
 )
 
 // Devices that publish on many topics, a bridge with two lanes that comes and goes, a gateway
@@ -389,6 +390,26 @@ func TestLiveLaneComesAndGoes(t *testing.T) {
 		if at.srv.sessions["$bridge/up"].live == nil {
 			t.Error("a new live lane is not on disk")
 		}
+	})
+}
+
+// What is in a live lane is there also if the record is lost that says so.
+func TestLiveLaneWithoutAWindow(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.lanes(Limits{})
+		pub := at.join("pub", codec.V5)
+		up := at.upstream(1)
+		pub.send(message("a/1", "1", 1, 1), message("a/2", "2", 1, 2))
+		up.wantPayloads("the first", "1")
+		up.cut()
+		pub.cut()
+		at.settle()
+		to := at.srv.sessions["$bridge/up"]
+		at.srv.db.Delete(to.windowKey(&to.live.lane), store.Now)
+		at.restart()
+		at.lanes(Limits{})
+		up = at.upstream(2)
+		up.wantPayloads("both", "1", "2")
 	})
 }
 

@@ -40,6 +40,11 @@ func (s *Server) load() error {
 		return true
 	})
 	each("w", func(to *session, lane, value string) bool { return to.loadWindow(lane, value) })
+	for to := range away { // the window that says that there is a live lane may be lost
+		if to.live == nil && s.db.Waits(to.key|liveKey) {
+			to.openLive()
+		}
+	}
 	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
 	each("k", func(to *session, _, value string) bool {
 		to.note = value

@@ -359,6 +359,13 @@ func (db *DB) Queue(id uint64) *Queue {
 	return &Queue{db: db, id: id, first: 1, next: 1, durable: 1}
 }
 
+// Waits reports whether a queue of that id was found on disk, and was not opened yet.
+func (db *DB) Waits(id uint64) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.loaded[id] != nil
+}
+
 // RemoveUnopened deletes the queues on disk that nobody has opened, and returns how many: called once all sessions are loaded,
 // it gives back the room of those whose session was lost by damage.
 func (db *DB) RemoveUnopened() int {
