@@ -77,11 +77,19 @@ const arrow = " -> "
 func ParseRule(text string) (Rule, error) {
 	r := Rule{QoS: 2}
 	left := text
-	for more := true; more; {
+	for had := map[string]bool{}; ; {
+		var option string
 		var err error
-		if left, more, err = r.cutOption(left); err != nil {
+		if left, option, err = r.cutOption(left); err != nil {
 			return r, fmt.Errorf("%q %w", text, err)
 		}
+		if option == "" {
+			break
+		}
+		if had[option] {
+			return r, fmt.Errorf("%q has %s= twice: keep one", text, option)
+		}
+		had[option] = true
 	}
 	left, to, renamed := strings.Cut(left, arrow)
 	if left, r.To = strings.TrimSpace(left), strings.TrimSpace(to); renamed && r.To == "" {
@@ -108,34 +116,36 @@ func ParseRule(text string) (Rule, error) {
 	return r, nil
 }
 
-// cutOption takes an option off the end of a rule's text.
-func (r *Rule) cutOption(text string) (left string, found bool, err error) {
+// cutOption takes an option off the end of a rule's text; its name is empty if none is there.
+func (r *Rule) cutOption(text string) (left, name string, err error) {
 	i := strings.LastIndexByte(text, ' ')
 	name, value, _ := strings.Cut(text[i+1:], "=")
 	switch {
 	case i < 0 || name != "retain" && name != "ack" && name != "batch" || len(name) == len(text)-i-1:
-		return text, false, nil
+		return text, "", nil
 	case name == "retain" && value == "on":
 		r.Retain = RetainOn
 	case name == "retain" && value == "off":
 		r.Retain = RetainOff
 	case name == "retain":
-		return text, false, fmt.Errorf("has retain=%s: write retain=on or retain=off", value)
+		return text, "", fmt.Errorf("has retain=%s: write retain=on or retain=off", value)
 	case name == "batch":
 		if r.Batch, err = time.ParseDuration(value); err != nil || r.Batch <= 0 || r.Batch > MaxBatch {
-			return text, false, fmt.Errorf("has batch=%s: write how long a message may wait for others, such as batch=10s, up to 1h", value)
+			return text, "", fmt.Errorf("has batch=%s: write how long a message may wait for others, such as batch=10s, up to 1h", value)
 		}
 	case value == "upstream":
 		r.EndToEnd = true
 	case value != "disk":
-		return text, false, fmt.Errorf("has ack=%s: write ack=upstream or ack=disk", value)
+		return text, "", fmt.Errorf("has ack=%s: write ack=upstream or ack=disk", value)
 	}
-	return strings.TrimRight(text[:i], " "), true, nil
+	return strings.TrimRight(text[:i], " "), name, nil
 }
 
 // check says what is wrong with a rule by itself.
 func (r Rule) check() error {
-	if err := codec.ValidFilter([]byte(r.Filter)); err != nil {
+	if err := codec.ValidFilter([]byte(r.Filter)); err != nil && strings.Contains(r.Filter, " ") {
+		return fmt.Errorf("%q is not a topic filter: %s: behind a filter come, in this order, its QoS, -> and a topic, and then retain=, ack= and batch=", r.Filter, err.Text)
+	} else if err != nil {
 		return fmt.Errorf("%q is not a topic filter: %s", r.Filter, err.Text)
 	}
 	if r.QoS > 2 {
