@@ -40,9 +40,13 @@ func (c *command) bridge(ctx context.Context) error {
 		return err
 	}
 	if len(args) == 1 {
+		var names []string
+		for _, r := range list {
+			names = append(names, r.Name)
+		}
 		list = slices.DeleteFunc(list, func(r bridgeReport) bool { return r.Name != args[0] })
 		if len(list) == 0 {
-			return fmt.Errorf("the gateway tells nothing of a bridge %q", args[0])
+			return fmt.Errorf("the gateway tells nothing of a bridge %q, but of these: %s", args[0], cmp.Or(strings.Join(names, ", "), "none"))
 		}
 	}
 	if *asJSON {

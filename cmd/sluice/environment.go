@@ -118,10 +118,12 @@ func whatIsWrong(t reflect.Type, value string, err error) string {
 		return fmt.Sprintf("%q is not a duration such as 500ms, 10s, 5m or 36h", value)
 	case t.Kind() == reflect.Bool:
 		return fmt.Sprintf("%q is neither true nor false", value)
+	case t == reflect.TypeFor[uint8]():
+		return fmt.Sprintf("%q is not a whole number up to 255", value)
 	case t.Kind() == reflect.Uint16:
 		return fmt.Sprintf("%q is not a whole number up to 65535", value)
 	case t == reflect.TypeFor[int]():
-		return fmt.Sprintf("%q is not a whole number in range", value)
+		return fmt.Sprintf("%q is not a whole number: write digits only", value)
 	case t == reflect.TypeFor[netip.Addr]():
 		return fmt.Sprintf("%q is not an address such as 192.168.1.5 or fe80::5%%eth0", value)
 	case strings.HasPrefix(err.Error(), "slog:"):
@@ -277,7 +279,7 @@ func misspelt(environ map[string]string) (wrong faults) {
 			continue
 		}
 		nearest := slices.MinFunc(known, func(a, b string) int { return distance(general, a) - distance(general, b) })
-		if distance(general, nearest) > len(general)/4 {
+		if distance(general, nearest) > max(2, len(strings.TrimPrefix(strings.TrimPrefix(general, prefix), "BRIDGE_n_"))/2) {
 			wrong.add(name, "there is no such setting: sluice config lists them")
 			continue
 		}

@@ -66,7 +66,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &list); err != nil || code != exitOK || len(list) != 1 || list[0].Messages != 1 || list[0].Losses.Messages != 2 {
 		t.Errorf("bridge -json ends with %d, %v: %s", code, err, stdout)
 	}
-	if code, _, stderr := runCommand(t, environ, "", "bridge", "other"); code != exitFailed || !strings.Contains(stderr, `nothing of a bridge "other"`) {
+	if code, _, stderr := runCommand(t, environ, "", "bridge", "other"); code != exitFailed || !strings.Contains(stderr, `nothing of a bridge "other", but of these: to/the+cloud`) {
 		t.Errorf("bridge other ends with %d: %s", code, stderr)
 	}
 

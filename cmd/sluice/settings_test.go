@@ -174,12 +174,14 @@ func TestFaults(t *testing.T) {
 		faults  []string
 	}{
 		"misspelt": {
-			map[string]string{"SLUICE_MQT_ADDR": ":1", "SLUICE_BRIDGE_0_ULR": "x", "SLUICE_BRIDGE_URL": "x", "SLUICE_COLOUR": "red", "SLUICED": "x", "SLUICE_BRIDGE_00_URL": "x"},
+			map[string]string{"SLUICE_MQT_ADDR": ":1", "SLUICE_BRIDGE_0_ULR": "x", "SLUICE_BRIDGE_URL": "x", "SLUICE_COLOUR": "red", "SLUICED": "x", "SLUICE_BRIDGE_00_URL": "x", "SLUICE_BRIDGE_0_BATCH": "10s", "SLUICE_HTTP_PORT": "80"},
 			[]string{
 				"SLUICE_BRIDGE_00_URL: there is no such setting: SLUICE_BRIDGE_n_URL, perhaps?",
+				"SLUICE_BRIDGE_0_BATCH: there is no such setting: sluice config lists them",
 				"SLUICE_BRIDGE_0_ULR: there is no such setting: SLUICE_BRIDGE_0_URL, perhaps?",
 				"SLUICE_BRIDGE_URL: there is no such setting: SLUICE_BRIDGE_n_URL, perhaps?",
 				"SLUICE_COLOUR: there is no such setting: sluice config lists them",
+				"SLUICE_HTTP_PORT: there is no such setting: SLUICE_HTTP_ADDR, perhaps?",
 				"SLUICE_MQT_ADDR: there is no such setting: SLUICE_MQTT_ADDR, perhaps?",
 				"SLUICE_BRIDGE_0_URL: missing: set it to the upstream",
 				"SLUICE_BRIDGE_0_UP: neither UP nor DOWN is set",
