@@ -35,6 +35,9 @@ func withFile(environ map[string]string) (all, origins map[string]string, wrong 
 	all, origins = maps.Clone(environ), make(map[string]string)
 	for _, v := range list {
 		at := fmt.Sprintf("%s:%d", path, v.line)
+		if v.comment {
+			wrong.add(v.name, "what stands behind # is part of the value: write a comment on a line of its own, or the whole value between quotation marks")
+		}
 		switch {
 		case v.name == envFileVariable:
 			wrong.add(envFileVariable, "%s: a file names no other: leave it out", at)
@@ -70,7 +73,8 @@ func readEnvFile(path string) ([]assignment, error) {
 // assignment is a variable as an environment file sets it.
 type assignment struct {
 	name, value string
-	line        int // where it begins, from 1
+	line        int  // where it begins, from 1
+	comment     bool // the value ends with what looks like a comment
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -100,7 +104,7 @@ func parseEnvFile(text []byte) (list []assignment, line int, err error) {
 		s.text = s.text[len(name)+1:]
 		one := assignment{name: strings.TrimRight(string(name), " \t\r"), line: at}
 		var closed bool
-		if one.value, closed = s.value(); !closed {
+		if one.value, one.comment, closed = s.value(); !closed {
 			fault(at, "the quotation mark of %s is not closed", one.name)
 		}
 		if !variableName.MatchString(one.name) {
@@ -146,18 +150,23 @@ func (s *scanner) rest() {
 
 // value reads what is behind = up to the end of the line: parts in quotation marks, and
 // behind them one that is not, of which the white space around does not count. A backslash
-// takes the meaning from the next byte, also from the end of a line.
-func (s *scanner) value() (value string, closed bool) {
+// takes the meaning from the next byte, also from the end of a line. What looks like a comment
+// is part of it, as it is to systemd.
+func (s *scanner) value() (value string, comment, closed bool) {
 	var b []byte
+	behindQuote := false
 	for {
 		for len(s.text) > 0 && strings.IndexByte(" \t\r", s.text[0]) >= 0 {
 			s.next()
 		}
 		if len(s.text) == 0 || s.text[0] != '"' && s.text[0] != '\'' {
-			return string(append(b, s.bare()...)), true
+			bare := s.bare()
+			comment = behindQuote && bytes.HasPrefix(bare, []byte("#")) || bytes.Contains(bare, []byte(" # "))
+			return string(append(b, bare...)), comment, true
 		}
+		behindQuote = true
 		if b, closed = s.quoted(b, s.next()); !closed {
-			return string(b), false
+			return string(b), false, false
 		}
 	}
 }
