@@ -90,6 +90,28 @@ func TestReleaseOfManySurvivesACrash(t *testing.T) {
 	})
 }
 
+// That messages are completed may not be on disk, and as many more were sent: again is again.
+func TestSentAfterThoseReleasedIsSentAgain(t *testing.T) {
+	onDisk(t, Config{MaxInflight: 2}, func(at *site) {
+		sub := at.join("sub", codec.V5, keep)
+		sub.subscribe(2, "a")
+		pub := at.join("pub", codec.V5)
+		for id := uint16(1); id <= 4; id++ {
+			pub.send(message("a", fmt.Sprint(id), 2, id), &codec.Pubrel{ID: id})
+		}
+		sub.want("two", message("a", "1", 2, 2), message("a", "2", 2, 3))
+		sub.send(&codec.Pubrec{ID: 2}, &codec.Pubrec{ID: 3}, &codec.Pubcomp{ID: 2}, &codec.Pubcomp{ID: 3})
+		sub.want("and two more", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3}, message("a", "3", 2, 4), message("a", "4", 2, 5))
+		at.crash(nil)
+		at.settle() // what is released is on disk
+
+		sub = at.join("sub", codec.V5, keep)
+		sub.want("what is known", &codec.Pubrel{ID: 2}, &codec.Pubrel{ID: 3})
+		sub.send(&codec.Pubcomp{ID: 2}, &codec.Pubcomp{ID: 3})
+		sub.want("and again", again(message("a", "3", 2, 4)), again(message("a", "4", 2, 5)))
+	})
+}
+
 func TestAcknowledgedByAllNeedsNoDisk(t *testing.T) {
 	onDisk(t, Config{}, func(at *site) {
 		sub := at.join("sub", codec.V5, keep)

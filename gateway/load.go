@@ -109,7 +109,8 @@ func (to *session) wake(gone bool) {
 
 // presume takes what waits, as much as fits a window, for sent: the client was here when
 // the gateway was killed, and what it had been sent is not written each time. To a
-// message that was not, DUP does no harm. [MQTT-3.3.1-1], [MQTT-4.3.3-7]
+// message that was not, DUP does no harm. [MQTT-3.3.1-1], [MQTT-4.3.3-7] What is released
+// takes no room: that it is completed, and another was sent, may not be on disk either.
 func (to *session) presume(l *lane) {
 	w := &l.window
 	room := int(to.srv.cfg.MaxInflight)
@@ -121,7 +122,7 @@ func (to *session) presume(l *lane) {
 	}
 	for seq := w.first; room > 0 && seq < min(l.queue.Next(), w.first+maxSpan); seq++ {
 		f := w.at(seq)
-		if f.phase == done {
+		if f.phase == released || f.phase == done {
 			continue
 		}
 		if _, waits := l.queue.Record(seq); waits && f.phase == idle {
