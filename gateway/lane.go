@@ -23,7 +23,11 @@ import (
 //
 // So the messages of one topic are sent in the order in which they came. And after a crash,
 // when nobody knows how far either lane was, what is sent again is within the Receive Maximum
-// together with what the client has kept: all that may have been sent comes first.
+// together with what the client has kept: all that may have been sent comes first. This holds
+// if all is at QoS 2. An acknowledgement that ends a message at once, PUBACK, or PUBREC with an
+// error, is not on disk before the window is: for each one that the crash makes forgotten, of
+// a message sent since the window was stored, what is live may overtake one that the client
+// has kept.
 type lane struct {
 	queue       *store.Queue
 	window      window
@@ -123,7 +127,9 @@ func (to *session) openLive() {
 	v.openQueue(to, to.key|liveKey)
 	v.reach = v.reached()
 	to.queue.SetNext(v.reach) // it may have been empty, and have begun anew
-	to.live = v
+	if to.live = v; to.conn != nil {
+		v.attach(to)
+	}
 }
 
 // enter notes that a message with such a record comes into l, and makes the record what it
@@ -169,19 +175,23 @@ func (v *live) place(seq uint64) uint64 {
 	return binary.BigEndian.Uint64(rec[len(rec)-placeLen:])
 }
 
-// attach begins a connection: what is in the lane goes before more of the backlog, and what
-// comes into it goes behind what of the backlog the client may have. After a crash that is
-// taken for much, but more than its Receive Maximum it is not.
+// attach begins a connection, or a live lane during one: what is in the lane goes before more
+// of the backlog, and what comes into it goes behind what of the backlog the client may have.
+// That is all that is known to have been sent. And after a crash, of what may have been,
+// as much as its Receive Maximum; what is released, and perhaps completed, is no part of that.
 func (v *live) attach(to *session) {
 	w := &to.window
 	v.before = v.queue.Next()
-	seq := w.first
-	for n := uint16(0); n < to.conn.receiveMax && seq < w.past; seq++ {
-		if w.phaseOf(seq) != done {
-			n++
+	room := to.conn.receiveMax
+	for seq := w.first; seq < w.past; seq++ {
+		switch p := w.phaseOf(seq); {
+		case p == done, p == perhaps && room == 0:
+			continue
+		case p == perhaps:
+			room--
 		}
+		v.reach = max(v.reach, seq+1)
 	}
-	v.reach = max(v.reach, seq)
 }
 
 // reached is how far the backlog had been sent when the last message came that is in the

@@ -276,6 +276,44 @@ func TestLiveGoesFirstAfterACrash(t *testing.T) {
 	})
 }
 
+// A crash may forget that a message is completed, after which another one was sent. What is
+// live goes behind that one too, even if the live lane is opened only then: with what the
+// upstream has kept it would be too much for it.
+func TestLiveGoesBehindWhatTheUpstreamKept(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		onDisk(t, Config{}, func(at *site) {
+			before := Limits{LiveFirst: !late}
+			at.limited(before)
+			pub := at.join("pub", codec.V5)
+			for i := range 9 {
+				pub.send(message("a/1", fmt.Sprint(i+1), 2, uint16(i+1)))
+			}
+			up := at.upstream(3)
+			ids := up.wantPayloads("as many as it takes", "1", "2", "3")
+			up.send(&codec.Pubrec{ID: ids[0]}, &codec.Pubrec{ID: ids[1]})
+			up.want("two are released", &codec.Pubrel{ID: ids[0]}, &codec.Pubrel{ID: ids[1]})
+			up.send(&codec.Pubcomp{ID: ids[0]}, &codec.Pubcomp{ID: ids[1]})
+			up.wantPayloads("there is room for others", "4", "5")
+			at.crash(nil)
+			at.limited(before)
+			at.settle() // what is released is on disk
+			up = at.upstream(3)
+			up.want("it has kept three, but that is not known", &codec.Pubrel{ID: ids[0]}, &codec.Pubrel{ID: ids[1]}, dup("a/1", "3", 2, ids[2]))
+			at.lanes(Limits{})
+			at.join("pub", codec.V5).send(message("a/2", "live", 2, 1))
+			up.want("as it asked", &codec.Pingresp{})
+			up.wantIdle("there is no room, as far as is known")
+			up.send(&codec.Pubcomp{ID: ids[0]}, &codec.Pubcomp{ID: ids[1]})
+			up.want("what it has kept goes first", dup("a/1", "4", 2, packetID(4)), dup("a/1", "5", 2, packetID(5)))
+			up.wantIdle("no more than three")
+			up.send(&codec.Pubrec{ID: ids[2]}, &codec.Pubcomp{ID: ids[2]})
+			up.want("and what it may have kept besides that which is known", &codec.Pubrel{ID: ids[2]}, dup("a/1", "6", 2, packetID(6)))
+			up.send(&codec.Pubrec{ID: packetID(4)}, &codec.Pubcomp{ID: packetID(4)})
+			up.want("then what is live", &codec.Pubrel{ID: packetID(4)}, message("a/2", "live", 2, liveID+packetID(1)))
+		})
+	}
+}
+
 // What waits for the disk in the live lane is left the room that it will take, and what is
 // behind it since an outage waits too.
 func TestLanesWaitForTheDisk(t *testing.T) {
