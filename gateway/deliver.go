@@ -169,7 +169,7 @@ func (w *window) skip(seq uint64) {
 // open says whether the next message of a lane may be sent now.
 func (to *session) open(l *lane) bool {
 	c := to.conn
-	return c != nil && to.came <= to.srv.committed && c.inflight < int32(c.receiveMax) && // [MQTT-3.3.4-9]
+	return c != nil && to.came <= to.srv.committed && c.inflight < to.receiveMax() && // [MQTT-3.3.4-9]
 		l.window.sent-l.window.first < maxSpan && c.pending() <= transport.HighWater && (c.dev == nil || c.dev.open(l.window.sent))
 }
 

@@ -43,6 +43,7 @@ type live struct {
 	backlog *topics // of the other lane; nil: there is no more to come into this one
 	before  uint64  // what precedes it, of an earlier connection, goes before more of the backlog
 	reach   uint64  // the least place of the next message
+	room    uint16  // messages in flight, until all of the backlog is sent that may have been before
 }
 
 // liveKey is set in the number of a live lane in the store; below it the session's.
@@ -182,7 +183,8 @@ func (v *live) place(seq uint64) uint64 {
 func (v *live) attach(to *session) {
 	w := &to.window
 	v.before = v.queue.Next()
-	room := to.conn.receiveMax
+	v.room = to.conn.receiveMax
+	room := v.room
 	for seq := w.first; seq < w.past; seq++ {
 		switch p := w.phaseOf(seq); {
 		case p == done, p == perhaps && room == 0:
@@ -192,6 +194,16 @@ func (v *live) attach(to *session) {
 		}
 		v.reach = max(v.reach, seq+1)
 	}
+}
+
+// receiveMax is how many messages may be in flight now. When the Receive Maximum grows, what
+// is live gets none of it as long as the client may have kept more of the backlog than
+// attach knew: that of a part of the program begins small again on each connection.
+func (to *session) receiveMax() int32 {
+	if v := to.live; v != nil && to.window.sent < to.window.past {
+		return int32(min(to.conn.receiveMax, v.room))
+	}
+	return int32(to.conn.receiveMax)
 }
 
 // reached is how far the backlog had been sent when the last message came that is in the
@@ -236,7 +248,7 @@ func (to *session) pumpLanes() {
 			continue
 		}
 		// It waits for the disk, or for room.
-		if to.conn == nil || v.window.sent < v.before || uint64(to.conn.inflight)+v.unsent() >= uint64(to.conn.receiveMax) ||
+		if to.conn == nil || v.window.sent < v.before || uint64(to.conn.inflight)+v.unsent() >= uint64(to.receiveMax()) ||
 			w.sent == to.queue.Next() || !to.pumpLane(&to.lane, w.sent+1) {
 			return
 		}

@@ -314,6 +314,39 @@ func TestLiveGoesBehindWhatTheUpstreamKept(t *testing.T) {
 	}
 }
 
+// A bridge's window begins small again on each connection. When it grows, what is live takes
+// no room that the upstream's own count does not have.
+func TestLiveWaitsForTheWindowToBeWhatItWas(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.lanes(Limits{})
+		pub := at.join("pub", codec.V5)
+		for i := range 6 {
+			pub.send(message("a/1", fmt.Sprint(i+1), 2, uint16(i+1)))
+		}
+		at.upstream(6).wantPayloads("as many as it takes", "1", "2", "3", "4", "5", "6")
+		at.crash(nil)
+		at.lanes(Limits{})
+		up := at.upstream(2)
+		pub = at.join("pub", codec.V5)
+		for i := range 3 {
+			pub.send(message("a/2", fmt.Sprint("live", i+1), 2, uint16(i+1)))
+		}
+		ids := up.wantPayloads("fewer, for now", "1", "2")
+		at.srv.SetReceiveMaximum("$bridge/up", 6)
+		up.wantIdle("it has kept six")
+		for _, next := range []string{"live1", "live2", "live3", "3", "4", "5", "6"} {
+			up.send(&codec.Pubrec{ID: ids[0]})
+			up.want("one is released", &codec.Pubrel{ID: ids[0]})
+			up.send(&codec.Pubcomp{ID: ids[0]})
+			ids = append(ids[1:], up.wantPayloads("one for another", next)...)
+		}
+		for i := range 5 {
+			pub.send(message("a/3", fmt.Sprint("new", i+1), 2, uint16(i+4)))
+		}
+		up.wantPayloads("all that it has kept was sent again", "new1", "new2", "new3", "new4")
+	})
+}
+
 // What waits for the disk in the live lane is left the room that it will take, and what is
 // behind it since an outage waits too.
 func TestLanesWaitForTheDisk(t *testing.T) {
