@@ -54,7 +54,6 @@ type device struct {
 	heldBytes int            // of those at QoS 0
 	publishes []receivedByID // of its, not yet acknowledged
 	last      subscribed     // of its
-	twos      []exactlyOnce  // of its at QoS 2, the last few
 	answers   int            // not yet sent: no message goes before them
 	idsEpoch  uint64         // when all topic ids are on disk
 	nextID    uint16         // of REGISTER; begins anywhere, so that nobody can guess it
@@ -72,7 +71,8 @@ type receivedByID struct{ id, topicID uint16 }
 // outlives the connection.
 type deviceSession struct {
 	ids  topic.IDs
-	will *will // kept for its next connections, section 6.3
+	will *will         // kept for its next connections, section 6.3
+	twos []exactlyOnce // of its PUBLISHes, the last few
 }
 
 func (d *device) wire() string {

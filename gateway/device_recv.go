@@ -50,7 +50,7 @@ func (d *device) publish(m *sn.Publish) {
 }
 
 // exactlyOnce is a PUBLISH of the device's at QoS 2. A network may bring a copy of it even
-// after PUBREL, when its identifier is free again.
+// after PUBREL, when its identifier is free again, and after the CONNECT that follows.
 type exactlyOnce struct {
 	id   uint16
 	sum  uint64        // of topic and data
@@ -72,9 +72,9 @@ func (d *device) isLate(m *sn.Publish, name []byte) bool {
 	h.WriteByte(0)
 	h.Write(m.Data)
 	now := exactlyOnce{id: m.MessageID, sum: h.Sum64()}
-	s := d.conn.srv
-	for i := range d.twos {
-		if two := &d.twos[i]; two.id == now.id {
+	s, of := d.conn.srv, d.conn.session.device
+	for i := range of.twos {
+		if two := &of.twos[i]; two.id == now.id {
 			if two.sum == now.sum && two.over != 0 && s.now < two.over+s.cfg.SN.Retry {
 				return true
 			}
@@ -82,17 +82,18 @@ func (d *device) isLate(m *sn.Publish, name []byte) bool {
 			return false
 		}
 	}
-	if len(d.twos) == maxLate {
-		d.twos = slices.Delete(d.twos, 0, 1)
+	if len(of.twos) == maxLate {
+		of.twos = slices.Delete(of.twos, 0, 1)
 	}
-	d.twos = append(d.twos, now)
+	of.twos = append(of.twos, now)
 	return false
 }
 
 // published notes that PUBREL has come for a PUBLISH.
 func (d *device) published(id uint16) {
-	for i := range d.twos {
-		if two := &d.twos[i]; two.id == id && two.over == 0 {
+	twos := d.conn.session.device.twos
+	for i := range twos {
+		if two := &twos[i]; two.id == id && two.over == 0 {
 			two.over = d.conn.srv.now
 		}
 	}

@@ -193,6 +193,31 @@ func TestSleepingDeviceGetsWhatWaited(t *testing.T) {
 	})
 }
 
+// The network may bring a copy of what is over at QoS 2 when the device has connected anew.
+func TestLatePublishAfterConnect(t *testing.T) {
+	inBubble(t, Config{}, func(at *site) {
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(2, "plant/#")
+		m := at.field().join("pump", lasting)
+		id := m.register("plant/pump")
+		m.send(note(id, "2", 2, 6), &sn.Pubrel{MessageID: 6})
+		m.want("QoS 2 is over", &sn.Pubrec{MessageID: 6}, &sn.Pubcomp{MessageID: 6})
+		sub.want("it arrives", message("plant/pump", "2", 2, 2))
+		time.Sleep(5 * time.Second)
+		m.send(&sn.Connect{ProtocolID: 1, Duration: 30, ClientID: []byte("pump")})
+		m.want("connected anew", &sn.Connack{})
+		m.send(note(id, "2", 2, 6), &sn.Pubrel{MessageID: 6})
+		m.want("the copy is answered", &sn.Pubrec{MessageID: 6}, &sn.Pubcomp{MessageID: 6})
+		sub.send(&codec.Pubrec{ID: 2})
+		sub.want("QoS 2 arrives once", &codec.Pubrel{ID: 2})
+		sub.wantIdle("that is all")
+		time.Sleep(6 * time.Second)
+		m.send(note(id, "2", 2, 6))
+		m.want("after T_RETRY it is no copy", &sn.Pubrec{MessageID: 6})
+		sub.want("it arrives", message("plant/pump", "2", 2, 3))
+	})
+}
+
 // After a crash a sleeping device wakes where it fell asleep, and gets at QoS 2 once what
 // it was in the middle of.
 func TestSleepSurvivesCrash(t *testing.T) {
