@@ -68,7 +68,7 @@ func (c *conn) control(p *codec.Publish) {
 	code := codec.NotAuthorized
 	if s.cfg.Control != nil && c.mayControl(p.Topic) { // the log is not for what anybody may try
 		code = s.cfg.Control(&cmd)
-		s.log.Info("control", "client", brief(c.session.id), "user", brief(c.user), "topic", brief(p.Topic), "outcome", code.String())
+		s.log.Info("control", "client", brief(c.session.id), "user", brief(c.user), "topic", brief(p.Topic), "payload", brief(p.Payload), "outcome", code.String())
 	}
 	if code < codec.UnspecifiedError {
 		if p.QoS > 0 {

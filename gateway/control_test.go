@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 
 	"sluice/codec"
@@ -10,7 +12,8 @@ import (
 func TestControl(t *testing.T) {
 	list := accounts(t, "boss", " write #", " write $CONTROL/bridge/+", "device", "other", " write #", "all", " read #", " read $CONTROL/#")
 	told := ""
-	cfg := Config{Access: list, Control: func(cmd *Command) codec.ReasonCode {
+	log := &journal{}
+	cfg := Config{Access: list, Log: slog.New(slog.NewTextHandler(log, nil)), Control: func(cmd *Command) codec.ReasonCode {
 		if cmd.Payload == "fly" {
 			return codec.PayloadFormatInvalid
 		}
@@ -45,6 +48,9 @@ func TestControl(t *testing.T) {
 			}
 			if told != "bridge/cloud pause;bridge/cloud resume;bridge/cloud drain;" {
 				t.Errorf("told %q", told)
+			}
+			if line := "user=boss topic=$CONTROL/bridge/cloud payload=drain outcome=success"; !strings.Contains(log.String(), line) {
+				t.Errorf("the log does not say %s:\n%s", line, log.String())
 			}
 			all.wantIdle("nobody else hears of it")
 			all.cut()
