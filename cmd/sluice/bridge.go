@@ -134,7 +134,7 @@ func disobeyed(ack *codec.Puback, name, what string) error {
 	case ack.Code == codec.TopicNameInvalid:
 		return fmt.Errorf("the gateway has no bridge %q", name)
 	case ack.Code == codec.NotAuthorized:
-		return fmt.Errorf("the gateway takes this from those whom the users file lets write $CONTROL/bridge/%s, or without accounts from its own machine", name)
+		return fmt.Errorf("the gateway takes this from its own machine, or with accounts from one that the users file grants it: write $CONTROL/bridge/%s (sluice help passwd)", inTopic.Replace(name))
 	case ack.Code == codec.ImplementationSpecificError:
 		return fmt.Errorf("its settings have bridge %q paused: it stays so until SLUICE_BRIDGE_n_PAUSED says otherwise and the gateway has read that (SIGHUP)", name)
 	}
