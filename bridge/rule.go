@@ -144,7 +144,7 @@ func (r *Rule) cutOption(text string) (left, name string, err error) {
 // check says what is wrong with a rule by itself.
 func (r Rule) check() error {
 	if err := codec.ValidFilter([]byte(r.Filter)); err != nil && strings.Contains(r.Filter, " ") {
-		return fmt.Errorf("%q is not a topic filter: %s: behind a filter come, in this order, its QoS, -> and a topic, and then retain=, ack= and batch=", r.Filter, err.Text)
+		return fmt.Errorf("%q is not a topic filter: %s: behind a filter come, in this order, its QoS, -> and a topic, and then retain=, ack= and batch=, and a comma before the next rule", r.Filter, err.Text)
 	} else if err != nil {
 		return fmt.Errorf("%q is not a topic filter: %s", r.Filter, err.Text)
 	}
