@@ -40,7 +40,7 @@ var metrics = []admin.Metric[figures]{
 	admin.Gauge("sluice_sessions", "Sessions, with those whose clients are away.", one(func(f *figures) int64 { return f.gateway.Sessions })),
 	admin.Gauge("sluice_subscriptions", "Subscriptions of all sessions.", one(func(f *figures) int64 { return f.gateway.Subscriptions })),
 	admin.Gauge("sluice_retained_messages", "Topics with a retained message.", one(func(f *figures) int { return f.gateway.Retained })),
-	admin.Counter("sluice_packets_received_total", "MQTT packets from clients.", one(func(f *figures) uint64 { return f.gateway.PacketsIn })),
+	admin.Counter("sluice_packets_received_total", "MQTT packets from clients, and from bridges, which release all identifiers where an upstream has begun a new session.", one(func(f *figures) uint64 { return f.gateway.PacketsIn })),
 	admin.Counter("sluice_messages_received_total", "Messages published to the gateway, by bridges too.", one(func(f *figures) uint64 { return f.gateway.MessagesIn })),
 	admin.Counter("sluice_messages_sent_total", "Messages sent to subscribers, to bridges too, again ones included.", one(func(f *figures) uint64 { return f.gateway.MessagesOut })),
 	admin.Counter("sluice_messages_dropped_total", "Messages not delivered, once for each recipient, by reason.", func(f *figures, s *admin.Samples) {
