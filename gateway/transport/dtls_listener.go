@@ -84,7 +84,7 @@ type dtlsListener struct {
 	// Guarded by mu, which comes before the locks of a pipe and a session.
 	mu       sync.Mutex
 	stopped  bool
-	graces   graces
+	patience patience
 	limiter  *Limiter
 	trials   map[netip.AddrPort]*dtlsTrial
 	sessions map[netip.AddrPort]*dtlsSession
@@ -93,9 +93,9 @@ type dtlsListener struct {
 	timer    *time.Timer // for the first in the ring
 }
 
-// graces are for how long a handshake keeps its place against others, before its peer
-// has proved its address and after.
-type graces struct{ stranger, proven time.Duration }
+// patience is for how long a handshake may last, before its peer has proved its address and
+// after, and for how long of that it keeps its place against others.
+type patience struct{ strangerWait, provenWait, strangerGrace, provenGrace time.Duration }
 
 // ListenDTLS opens a UDP socket at addr, host:port, for sessions of DTLS 1.2,
 // and hands what they bring to h. It returns the address it has got.
@@ -120,7 +120,7 @@ func (t *Transport) openDTLS(addr string, conf DTLSConfig, h DatagramHandler) (*
 	l := &dtlsListener{
 		t: t, h: h, conf: conf,
 		common:    serveDTLS(&conf),
-		graces:    graces{strangerGrace, provenGrace},
+		patience:  patience{strangerWait, provenWait, strangerGrace, provenGrace},
 		limiter:   NewLimiter(trialRate, trialBurst),
 		began:     time.Now(),
 		resumable: newResumable(2*conf.MaxSessions, conf.IdleTimeout),

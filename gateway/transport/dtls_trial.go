@@ -29,15 +29,16 @@ var (
 // neither key nor certificate could stop there, and resume what never was.
 type dtlsTrial struct {
 	// Set once.
-	l      *dtlsListener
-	from   netip.AddrPort
-	prefix netip.Prefix
-	random [randomSize]byte // of the first hello: another is another handshake
-	began  time.Time
-	pipe   *dtlsPipe
-	ctx    context.Context
-	cancel context.CancelFunc
-	timer  *time.Timer // until the trial is given up
+	l        *dtlsListener
+	from     netip.AddrPort
+	prefix   netip.Prefix
+	random   [randomSize]byte // of the first hello: another is another handshake
+	began    time.Time
+	patience patience
+	pipe     *dtlsPipe
+	ctx      context.Context
+	cancel   context.CancelFunc
+	timer    *time.Timer // until the trial is given up
 
 	asked  atomic.Int64 // when the peer was answered first, in nanoseconds since began; 0 if it was not
 	proven atomic.Bool  // it has proved its address
@@ -57,13 +58,14 @@ type dtlsTrial struct {
 	resuming bool
 }
 
+// newTrial is called with l.mu held.
 func newTrial(l *dtlsListener, from netip.AddrPort, random []byte, now time.Time) *dtlsTrial {
-	tr := &dtlsTrial{l: l, from: from, prefix: limitedPrefix(from.Addr()), began: now, pipe: newDTLSPipe(l.u, from)}
+	tr := &dtlsTrial{l: l, from: from, prefix: limitedPrefix(from.Addr()), began: now, patience: l.patience, pipe: newDTLSPipe(l.u, from)}
 	copy(tr.random[:], random)
 	tr.pipe.heed = heedStranger
 	tr.pipe.sent = tr.sent
 	tr.ctx, tr.cancel = context.WithCancel(context.Background())
-	tr.timer = time.AfterFunc(strangerWait, func() {
+	tr.timer = time.AfterFunc(tr.patience.strangerWait, func() {
 		tr.late.Store(true)
 		tr.cancel()
 	})
@@ -71,14 +73,14 @@ func newTrial(l *dtlsListener, from netip.AddrPort, random []byte, now time.Time
 }
 
 // yields says whether tr may have to give up its place, to one of its own
-// prefix or another. It is called with l.mu held.
+// prefix or another.
 func (tr *dtlsTrial) yields(toOwn bool, now time.Time) bool {
 	age := now.Sub(tr.began)
 	if tr.proven.Load() {
-		return age >= tr.l.graces.proven
+		return age >= tr.patience.provenGrace
 	}
 	asked := time.Duration(tr.asked.Load())
-	return !toOwn || asked > 0 && age-asked >= tr.l.graces.stranger
+	return !toOwn || asked > 0 && age-asked >= tr.patience.strangerGrace
 }
 
 // before says whether tr has to give up its place before x.
@@ -170,7 +172,7 @@ func (tr *dtlsTrial) sent(b []byte) {
 	tr.suite = suite
 	if tr.verifying && tr.proven.CompareAndSwap(false, true) {
 		tr.pipe.heed = heedProven
-		tr.timer.Reset(provenWait)
+		tr.timer.Reset(tr.patience.provenWait)
 	}
 }
 
