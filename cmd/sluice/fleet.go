@@ -32,7 +32,7 @@ type fleet struct {
 type atWork struct {
 	settings bridgeSettings
 	report   *report
-	cancel   context.CancelFunc
+	cancel   context.CancelFunc // nil until it is started
 	running  sync.WaitGroup
 }
 
@@ -41,7 +41,7 @@ func newFleet(srv *gateway.Server, wires *transport.Transport, told *reports, lo
 }
 
 // set brings the bridges to what s says. One that s has as before is not touched. With an
-// error none is.
+// error none is. A new one has its session in the gateway from here on; start has it connect.
 //
 // What waits in the gateway belongs to the name: a bridge that is changed goes on with it, or
 // one that is called otherwise and is the same client of the same server, and that of one
@@ -68,7 +68,6 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 		return ctx.Err()
 	}
 	f.rename(s, wanted)
-	var fresh []*atWork
 	for i := range s.Bridges {
 		b := &s.Bridges[i]
 		if f.bridges[b.Name] != nil {
@@ -79,15 +78,21 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 			return err
 		}
 		f.bridges[b.Name] = w
-		fresh = append(fresh, w)
 	}
 	f.retire(s)
-	for _, w := range fresh {
-		w.start(f.log)
-		f.told.add(w.report)
-	}
 	f.tell(before)
 	return nil
+}
+
+// start starts what set has made. Until then nothing is sent to an upstream: a gateway that
+// cannot start does not take the session there from the one that runs.
+func (f *fleet) start() {
+	for _, name := range slices.Sorted(maps.Keys(f.bridges)) {
+		if w := f.bridges[name]; w.cancel == nil {
+			w.start(f.log)
+			f.told.add(w.report)
+		}
+	}
 }
 
 // rename has a bridge that was called otherwise go on with what waits for it: as the same
@@ -187,11 +192,14 @@ func (w *atWork) leave(ctx context.Context) {
 func (f *fleet) end(ctx context.Context, end func(*atWork, context.Context), chosen func(*atWork) bool) {
 	var ending []*atWork
 	for name, w := range f.bridges {
-		if chosen(w) {
+		if !chosen(w) {
+			continue
+		}
+		delete(f.bridges, name)
+		if w.cancel != nil {
 			f.told.remove(w.report)
 			go end(w, ctx)
 			ending = append(ending, w)
-			delete(f.bridges, name)
 		}
 	}
 	done := make(chan struct{})

@@ -74,6 +74,7 @@ func (g *running) reload(ctx context.Context) {
 		g.log.Error("not reloaded", "err", err)
 		return
 	}
+	g.bridges.start()
 	s := g.settings
 	s.Bridges, s.ForgetBridges, s.LogLevel = next.Bridges, next.ForgetBridges, next.LogLevel
 	g.level.Set(s.LogLevel)

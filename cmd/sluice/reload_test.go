@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -222,5 +223,33 @@ func TestSameBridge(t *testing.T) {
 	makeCertificate(t, dir)
 	if one.same(read()) {
 		t.Error("another certificate makes no difference")
+	}
+}
+
+// A gateway that cannot start disturbs nobody: its bridges stay away from their upstream, where
+// they would take the session from the gateway that runs.
+func TestFailedStartLeavesUpstreamAlone(t *testing.T) {
+	upstream, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upstream.Close()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	environ := map[string]string{
+		"SLUICE_MQTT_ADDR": "127.0.0.1:0", "SLUICE_WS_ADDR": "off", "SLUICE_HTTP_ADDR": taken.Addr().String(), "SLUICE_DATA_DIR": t.TempDir(),
+		"SLUICE_BRIDGE_0_URL": "mqtt://" + upstream.Addr().String(), "SLUICE_BRIDGE_0_UP": "a/# 1", "SLUICE_BRIDGE_0_CLIENT_ID": "site7",
+	}
+	code, _, stderr := runCommand(t, environ, "", "serve")
+	if code != exitFailed || !strings.Contains(stderr, "SLUICE_HTTP_ADDR") {
+		t.Fatalf("serve ends with %d: %s", code, stderr)
+	}
+	upstream.(*net.TCPListener).SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if c, err := upstream.Accept(); err == nil {
+		c.Close()
+		t.Error("the upstream is dialled before all listeners are open")
 	}
 }

@@ -67,6 +67,7 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 		err = listen(g, wires, stdout)
 	}
 	if err == nil {
+		g.bridges.start()
 		notify(environ, "READY=1")
 		log.Info("ready", "version", version(), "data", s.DataDir, "sync", s.StoreSync)
 		g.serve(ctx, hangUp)
