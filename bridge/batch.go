@@ -240,12 +240,13 @@ func (b *batcher) countDown(now time.Time) (messages []byte) {
 func (l *link) ackedTogether(id uint16) []uint16 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ids := l.together[id]
-	delete(l.together, id)
 	l.pace.acked(id, l.downNow)
+	ids := l.together[id]
 	if ids == nil {
 		l.pace.end(1)
+		return nil
 	}
+	delete(l.together, id)
 	for _, one := range ids {
 		if one != 0 { // else it was not counted
 			l.pace.end(1)

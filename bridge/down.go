@@ -46,7 +46,7 @@ func (l *link) flushDown() {
 		l.cfg.Window(uint16(window))
 		l.setWindow(window)
 	}
-	if l.owed.count() >= int64(window/2) && window > 1 {
+	if l.owed.count() >= window/2 && window > 1 {
 		l.local.hold(l.toLocal)
 	} else {
 		l.local.send(l.toLocal)

@@ -91,7 +91,7 @@ func (up *upstream) silence() time.Duration {
 
 // owed counts the packets that the upstream has to answer.
 type owed struct {
-	asked, answered atomic.Int64
+	asked, answered atomic.Uint32 // begin anew after 2^32; of 32 bits, as 64 at once are dear on small ARMs
 	since           atomic.Int64  // when the first was sent of those that are not answered, in nanoseconds since the wire's start
 	asleep          atomic.Bool   // whether the watch wants to be woken
 	wake            chan struct{} // with room for one
@@ -99,11 +99,11 @@ type owed struct {
 
 // ask counts a packet on its way.
 func (o *owed) ask(w *wire) {
-	if o.asked.Load() <= o.answered.Load() {
+	if o.count() <= 0 {
 		o.since.Store(int64(time.Since(w.start)))
 	}
 	o.asked.Add(1)
-	if o.asleep.CompareAndSwap(true, false) {
+	if o.asleep.Load() && o.asleep.CompareAndSwap(true, false) {
 		select {
 		case o.wake <- struct{}{}:
 		default:
@@ -120,7 +120,7 @@ func (o *owed) answer() {
 }
 
 // count is how many answers are owed.
-func (o *owed) count() int64 { return o.asked.Load() - o.answered.Load() }
+func (o *owed) count() int { return int(int32(o.asked.Load() - o.answered.Load())) }
 
 func (o *owed) pending() (yes bool, since time.Duration) {
 	return o.count() > 0, time.Duration(o.since.Load())
