@@ -71,6 +71,7 @@ type Bridge struct {
 
 	mu        sync.Mutex
 	status    Status             // guarded by mu; without Counters
+	pausedBy  string             // guarded by mu: who paused it last
 	interrupt context.CancelFunc // guarded by mu: ends the present attempt; nil before the first
 }
 
@@ -196,7 +197,10 @@ func (b *Bridge) once(ctx, attempt context.Context) (wait time.Duration) {
 		return 0
 	}
 	if err == errPaused {
-		b.log.Info("bridge is paused, what is to go up waits")
+		b.mu.Lock()
+		by := b.pausedBy
+		b.mu.Unlock()
+		b.log.Info("bridge is paused, what is to go up waits", "by", by)
 		return 0
 	}
 	if lasted >= stable {

@@ -226,7 +226,7 @@ func TestPause(t *testing.T) {
 		up, local := s.connect(codec.Connack{SessionPresent: true})
 		local.send(publish(1, 1, "sensors/1", "a"))
 		up.want("goes up", publish(1, 1, "sensors/1", "a"))
-		s.b.Pause()
+		s.b.Pause("test")
 		up.want("the upstream is left in order", &codec.Disconnect{})
 		local.want("and so is the gateway", &codec.Disconnect{})
 		time.Sleep(time.Hour)
@@ -239,12 +239,12 @@ func TestPause(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("resumed after %v", took)
 		}
-		s.b.Pause()
+		s.b.Pause("test")
 		s.b.Resume()
 		s.connect(codec.Connack{SessionPresent: true})
 
 		s.unreachable(true)
-		s.b.Pause()
+		s.b.Pause("test")
 		s.b.Resume()
 		time.Sleep(time.Hour)
 		s.unreachable(false)
@@ -254,7 +254,7 @@ func TestPause(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("a wait for the next attempt goes on for %v", took)
 		}
-		s.b.Pause()
+		s.b.Pause("test")
 	})
 }
 

@@ -9,10 +9,10 @@ var errPaused = errors.New("paused")
 
 // Pause has the bridge take leave of its upstream and stay away until Resume. What is to go
 // up waits in the gateway, what is to come down with the upstream. When the bridge has
-// left, Config.Changed is called.
-func (b *Bridge) Pause() {
+// left, Config.Changed is called. by is who wants that, for the log.
+func (b *Bridge) Pause(by string) {
 	b.mu.Lock()
-	b.status.Paused = true
+	b.status.Paused, b.pausedBy = true, by
 	if b.interrupt != nil {
 		b.interrupt()
 	}

@@ -137,8 +137,11 @@ func (f *fleet) prepare(s *settings, b *bridgeSettings) (*atWork, error) {
 		return nil, err
 	}
 	w.report.bridge, w.report.fixed = made, b.Paused
-	if b.Paused || f.srv.Kept(made.ClientID()) == pausedNote {
-		made.Pause()
+	switch {
+	case b.Paused:
+		made.Pause(bySettings)
+	case f.srv.Kept(made.ClientID()) == pausedNote:
+		made.Pause(byClient)
 	}
 	f.srv.Provision(made.ClientID(), made.Subscriptions(), made.EndToEnd()...)
 	f.srv.Limit(made.ClientID(), gateway.Limits{

@@ -190,7 +190,7 @@ func (all *reports) control(cmd *gateway.Command) codec.ReasonCode {
 		switch cmd.Payload {
 		case "pause":
 			cmd.Keep(r.bridge.ClientID(), pausedNote)
-			r.bridge.Pause()
+			r.bridge.Pause(byClient)
 		case "resume":
 			if r.fixed {
 				return codec.ImplementationSpecificError

@@ -123,6 +123,7 @@ func TestPauseOutlivesReload(t *testing.T) {
 	}
 	want("north: connected")
 	tell("north", "pause", exitOK, "")
+	g.wantLog(t, "bridge is paused", "bridge=north", "by=client")
 	g.reload(t, dir, north+"SLUICE_BRIDGE_0_KEEPALIVE=30s\n")
 	want("north: paused by a client")
 	g.reload(t, dir, north+"SLUICE_BRIDGE_0_PAUSED=true\n")
