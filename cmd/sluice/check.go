@@ -456,11 +456,11 @@ func (c *checker) urls(list serverURLs) (urls []*url.URL) {
 	for i, text := range list {
 		u, err := parseURL(text)
 		switch {
+		case errors.Is(err, errScheme) || strings.HasPrefix(string(text), "unix:"):
+			c.add("URL", "the URL of an upstream begins with mqtt://, mqtts://, ws:// or wss://")
+			return nil
 		case err != nil:
 			c.add("URL", "%v", err)
-			return nil
-		case u.Scheme == "unix":
-			c.add("URL", "an upstream is mqtt://, mqtts://, ws:// or wss://")
 			return nil
 		case slices.Contains(list[:i], text):
 			c.add("URL", "%s is in the list twice", text)
@@ -492,6 +492,8 @@ func (c *checker) bridgeTLS(b *bridgeSettings) {
 	}
 }
 
+var errScheme = errors.New("a URL begins with mqtt://, mqtts://, ws://, wss:// or unix://")
+
 // parseURL reads the URL of an MQTT server. User and password do not belong in
 // it, where logs would show them.
 func parseURL(text serverURL) (*url.URL, error) {
@@ -509,7 +511,7 @@ func parseURL(text serverURL) (*url.URL, error) {
 			return nil, errors.New("write unix:///path/of/the/socket, with three slashes")
 		}
 	default:
-		return nil, errors.New("a URL begins with mqtt://, mqtts://, ws://, wss:// or unix://")
+		return nil, errScheme
 	}
 	if u.User != nil {
 		return nil, errors.New("a user name in the URL would show in logs: give user name and password on their own")

@@ -290,7 +290,7 @@ func TestFaults(t *testing.T) {
 				`SLUICE_BRIDGE_2_UP: "b/#/c" is not a topic filter`,
 				`SLUICE_BRIDGE_2_UP: "d 7" asks for QoS 7`,
 				`SLUICE_BRIDGE_2_KEEPALIVE: "soon" is neither auto, auto:20s nor a duration`,
-				"SLUICE_BRIDGE_2_URL: a URL begins with",
+				"SLUICE_BRIDGE_2_URL: the URL of an upstream begins with mqtt://, mqtts://, ws:// or wss://",
 			},
 		},
 		"faults in two bridges": {
@@ -335,7 +335,7 @@ func TestFaults(t *testing.T) {
 				`SLUICE_BRIDGE_2_REDIRECT_ALLOW: "*" is not a host such as`,
 				"SLUICE_BRIDGE_3_URL: mqtt://a is in the list twice",
 				"SLUICE_BRIDGE_3_FAILBACK: -1s is negative",
-				"SLUICE_BRIDGE_4_URL: a URL begins with",
+				"SLUICE_BRIDGE_4_URL: the URL of an upstream begins with",
 				"SLUICE_BRIDGE_5_PROXY: a proxy is http://host:port or socks5://host:port, not ftp://",
 				"SLUICE_BRIDGE_5_PROXY_PASSWORD: set, but SLUICE_BRIDGE_5_PROXY_USERNAME is not",
 				`SLUICE_BRIDGE_5_INTERFACE: "a name that is too long" is not the name of a network interface`,
