@@ -46,7 +46,7 @@ func (c *command) bench(ctx context.Context) error {
 	load.Live = terminal(c.stderr)
 	debug.SetGCPercent(400) // next to nothing is allocated while messages flow
 	report, err := bench.Run(ctx, &load)
-	return errors.Join(c.printReport(report, *asJSON), benchFailure(report, err))
+	return errors.Join(c.printReport(report, *asJSON), benchFailure(&load, report, err))
 }
 
 // load fills in which server to load and how to get in.
@@ -86,10 +86,10 @@ func (c *command) printReport(report *bench.Report, asJSON bool) error {
 }
 
 // benchFailure is the error of a run: err, or that messages are missing.
-func benchFailure(report *bench.Report, err error) error {
+func benchFailure(load *bench.Config, report *bench.Report, err error) error {
 	switch n := report.Missing(); {
 	case errors.Is(err, bench.ErrUnreachable):
-		return &failure{exitUnreachable, err}
+		return &failure{exitUnreachable, fmt.Errorf("%v: %w%s", load.URL, err, dialHint(err))}
 	case err != nil:
 		return err
 	case n > 0:

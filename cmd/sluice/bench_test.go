@@ -101,7 +101,7 @@ func TestBenchReport(t *testing.T) {
 		{"bench pairs -user 1", exitUsage, "-V 5"},
 		{"bench pairs -topic a/#", exitUsage, "-topic"},
 		{"bench offline", exitUsage, "-qos 1"},
-		{"bench pairs -url mqtt://localhost:1", exitUnreachable, "connection refused"},
+		{"bench pairs -url mqtt://localhost:1", exitUnreachable, "mqtt://localhost:1: the server cannot be reached: "},
 		{"bench conns -conns 5 -url ws://localhost:1", exitUnreachable, "0 of 5"},
 		{"bench conns -conns 100000000 -h localhost", exitFailed, "ulimit"},
 	} {
