@@ -55,7 +55,7 @@ func (l *link) prepareBatches() {
 	b := &l.batches
 	b.timer = time.AfterFunc(time.Hour, l.hurry)
 	b.timer.Stop()
-	if !l.cfg.wantsBatches() || l.up.wire.version != codec.V5 || time.Now().Before(l.unbatched) {
+	if !l.cfg.wantsBatches() || l.up.wire.version != codec.V5 || l.alone || time.Now().Before(l.unbatched) {
 		return
 	}
 	if !l.up.batches {
@@ -199,7 +199,11 @@ func (l *link) sendBatch() {
 	}
 	b.packed = b.packer.Pack(b.packed[:0], b.countDown(now))
 	p.Payload = b.packed
+	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
+	if p.ID != 0 {
+		l.lead(p.ID, p.Topic, len(l.toUp)-begin)
+	}
 	l.counts.batches.Add(1)
 	b.messages, b.members = b.messages[:0], b.members[:0]
 }
@@ -235,16 +239,19 @@ func (b *batcher) countDown(now time.Time) (messages []byte) {
 	return messages
 }
 
-// ackedTogether takes an acknowledgement, and returns all identifiers that it is for, 0
-// for a message at QoS 0; nil: it is of no batch.
-func (l *link) ackedTogether(id uint16) []uint16 {
+// ackedTogether takes a PUBACK, and returns all identifiers that it is for, 0 for a
+// message at QoS 0; nil: it is of no batch.
+func (l *link) ackedTogether(id uint16) ([]uint16, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pace.acked(id, l.downNow)
+	if l.unfinished.has(id) {
+		return nil, errInexact
+	}
+	l.ackedFirst(id)
 	ids := l.together[id]
 	if ids == nil {
 		l.pace.end(1)
-		return nil
+		return nil, nil
 	}
 	delete(l.together, id)
 	for _, one := range ids {
@@ -252,7 +259,7 @@ func (l *link) ackedTogether(id uint16) []uint16 {
 			l.pace.end(1)
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // batchAcked takes the acknowledgement of a batch of these messages. The upstream may refuse

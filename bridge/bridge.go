@@ -48,7 +48,8 @@ type Bridge struct {
 	hops       int                      // how often it may be sent on again
 	failbacks  int                      // how many times longer to wait for a look at earlier servers; 0: no longer
 	backoff    backoff
-	packers    [2]*batch.Packer       // without and with BatchDictionary; nil: not used yet
+	packers    [2]*batch.Packer // without and with BatchDictionary; nil: not used yet
+	suspect    suspect
 	unbatched  time.Time              // until then nothing goes up in batches
 	subscribed bool                   // the upstream's session has all of Down
 	asked      [][]codec.Subscription // of each SUBSCRIBE of this connection
@@ -84,6 +85,7 @@ type Status struct {
 	Server    string        // URL of the last that was connected; empty before
 	KeepAlive time.Duration // in force; 0 while not connected
 	Window    int           // messages at QoS 1 and 2 that may be under way up now; 0: not connected
+	Hint      string        // what to do about Err; empty: nothing that is known
 	Err       error         // why the last connection ended or failed; nil before that happens first, and after Pause
 	Counters
 }
@@ -270,7 +272,7 @@ func (b *Bridge) ended(err error) (lasted time.Duration) {
 		lasted = max(time.Since(b.status.Since), 1)
 		b.status.Connected, b.status.Since, b.status.KeepAlive = false, time.Now(), 0
 	}
-	b.status.Err, b.status.Window = err, 0
+	b.status.Err, b.status.Hint, b.status.Window = err, hint(err), 0
 	if err == errPaused {
 		b.status.Err = nil // Paused says so
 	}

@@ -42,6 +42,16 @@
 //     asks for a new one, in MQTT 5. Else identifiers of that past would be
 //     taken for those of new messages.
 //
+// # What an upstream does not say
+//
+// Two faults would have messages wait for ever and nobody know. An upstream that answers QoS 2
+// with PUBACK, as RabbitMQ does, can not take a message exactly once. That is not taken for
+// less here: the link ends, and for an hour nothing at QoS 2 goes up to that server; then one
+// message does, to see. And if an upstream ends the connection for a message that it does not
+// take, without a word, that message comes again on each link and nothing behind it moves. A
+// message that was the first on three links and not acknowledged on them is sent alone on the
+// next; if that ends as well, Status.Err names it. It stays where it is: see suspect.go.
+//
 // # Topics
 //
 // A rule's filter is written in the names of the side that the messages come from.

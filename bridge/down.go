@@ -67,6 +67,9 @@ var (
 	// Quotas pass. The link ends, and what was refused is sent again after a pause.
 	errUpstreamFull = errors.New("upstream's quota is exceeded")
 	errGatewayFull  = errors.New("the gateway's queue is full")
+
+	// It would do for QoS 1. To take it for that is for who writes the settings.
+	errInexact = errors.New("upstream answers a message at QoS 2 with PUBACK: it can not take messages exactly once") // [MQTT-4.3.3-8]
 )
 
 func (l *link) fromUpstream(p codec.Packet) error {
@@ -90,7 +93,12 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		if p.Code == codec.QuotaExceeded {
 			return errUpstreamFull
 		}
-		if ids := l.ackedTogether(p.ID); ids != nil {
+		ids, err := l.ackedTogether(p.ID)
+		switch {
+		case err != nil:
+			l.up.server.inexact = time.Now()
+			return err
+		case ids != nil:
 			return l.batchAcked(p, ids)
 		}
 		l.checkRefused(p.ID, p.Code, p.ReasonString)

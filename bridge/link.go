@@ -20,9 +20,11 @@ import (
 type link struct {
 	// Set once.
 	*Bridge
-	up     *upstream
-	local  *wire
-	window window // of messages that came down
+	up      *upstream
+	local   *wire
+	window  window // of messages that came down
+	inexact bool   // the upstream answers QoS 2 with PUBACK: no message at QoS 2 goes up
+	alone   bool   // messages go up one at a time, until the upstream acknowledges them
 
 	turn sync.Mutex // held by the up loop but while it waits; comes before mu
 
@@ -32,8 +34,9 @@ type link struct {
 	upNow          time.Duration // since Bridge.start, when it was read
 	upNames        *namer
 	upHops         counter
-	begun          ids // QoS 2 messages sent up on this link
-	short          ids // QoS 2 messages sent up at a lower QoS: their PUBREL is answered here
+	led            bool // there was a head
+	begun          ids  // QoS 2 messages sent up on this link
+	short          ids  // QoS 2 messages sent up at a lower QoS: their PUBREL is answered here
 
 	// Owned by the down loop.
 	toLocal, backUp []byte        // of this batch; backUp goes to the upstream
@@ -54,6 +57,7 @@ type link struct {
 
 	mu         sync.Mutex // guards what follows, Bridge.received and unreleased.sent
 	pace       pace
+	head       head
 	unfinished ids                 // QoS 2 messages that went up on this link
 	releasing  ids                 // released by release, and not yet answered
 	lowered    ids                 // QoS 2 messages that went up at QoS 1
@@ -86,8 +90,14 @@ func newLink(b *Bridge, up *upstream) *link {
 
 // connectLocal connects to the gateway's session, with the first window.
 func (l *link) connectLocal(ctx context.Context) error {
+	inexact := l.up.server.inexact
+	l.inexact = time.Since(inexact) < askAgain
+	l.alone = !inexact.IsZero() || l.suspect.times >= suspicious
 	l.prepareBatches()
 	l.pace = newPace(l.least(), int(l.up.receiveMaximum))
+	if l.alone {
+		l.pace.window = 1
+	}
 	l.told = l.pace.window
 	rwc := l.cfg.Dial()
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
@@ -174,11 +184,19 @@ func (l *link) released() {
 	}
 }
 
-// timed takes the first acknowledgement of a message.
+// timed takes the first acknowledgement of a message at QoS 2.
 func (l *link) timed(id uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ackedFirst(id)
+}
+
+// ackedFirst takes the first acknowledgement of a message. Called with mu held.
+func (l *link) ackedFirst(id uint16) {
 	l.pace.acked(id, l.downNow)
+	if id == l.head.id {
+		l.head = head{}
+	}
 }
 
 // track notes that a QoS 2 message goes up, or is finished there.
@@ -292,7 +310,7 @@ func (l *link) run(ctx context.Context) error {
 	if l.up.auto && first.side == upstream && err != errLeft && !planned(err) {
 		l.learn(fatal)
 	}
-	return err
+	return l.judge(first.side == upstream && mayReject(first.err), err)
 }
 
 // learn takes the silence before the connection was lost.
@@ -312,6 +330,8 @@ func from(side string, err error) error {
 		return errLeft
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%s closed the connection", side)
+	case err == errInexact:
+		return err
 	}
 	return fmt.Errorf("%s: %w", side, err)
 }

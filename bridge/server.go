@@ -21,6 +21,7 @@ type server struct {
 	// Owned by Run, and by the link that it waits for.
 	version    version
 	quiet      quiet
+	inexact    time.Time   // when it last answered QoS 2 with PUBACK; zero: it has not
 	moved      *server     // where to, it has said, for good; nil: it has not
 	unreleased *unreleased // of the session there, and of all servers where it was found to be the same
 }

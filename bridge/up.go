@@ -18,7 +18,8 @@ func (l *link) upLoop() error {
 			return err
 		}
 		if p != nil {
-			if err := l.fromGateway(p); err != nil {
+			if err := l.fromGateway(p); err != nil { // what came before counts
+				l.flushUp()
 				return err
 			}
 			continue
@@ -48,7 +49,7 @@ func (l *link) fromGateway(p codec.Packet) error {
 		if l.settling.Load() && p.QoS > 0 {
 			return nil // it comes again on the next link
 		}
-		l.relayUp(p)
+		return l.relayUp(p)
 
 	// Acknowledgements of what came down. That nobody subscribes to it only a
 	// server may say [3.4.2.1].
@@ -151,26 +152,29 @@ func (l *link) lose(why *loss, topic []byte, id uint16, qos byte, attrs ...any) 
 }
 
 // relayUp hands a message to the upstream, as far as the upstream can take it.
-func (l *link) relayUp(p *codec.Publish) {
+func (l *link) relayUp(p *codec.Publish) error {
 	topic, id, qos, again := p.Topic, p.ID, p.QoS, p.Dup
 	name, rule := l.upNames.name(topic)
 	passed, _ := hops(p.User)
 	switch {
 	case len(name) == 0 || len(name) > maxTopic:
 		l.lose(unnamed, topic, id, qos)
-		return
+		return nil
 	case !l.cfg.takesTopic(name):
 		l.lose(untakable, topic, id, qos)
-		return
+		return nil
 	case l.cfg.MaxHops > 0 && passed >= l.cfg.MaxHops:
 		l.lose(circled, topic, id, qos, hopsProperty, passed)
-		return
+		return nil
 	}
 	p.Topic = name
 	l.adapt(p, rule, topic)
+	if p.QoS == 2 && l.inexact {
+		return errInexact
+	}
 	if p.QoS == 0 && qos > 0 && rule != nil && rule.EndToEnd {
 		l.lose(unanswered, topic, id, qos)
-		return
+		return nil
 	}
 	if p.QoS == 0 {
 		p.ID = 0
@@ -185,14 +189,14 @@ func (l *link) relayUp(p *codec.Publish) {
 		}
 	}
 	if rule != nil && rule.Batch > 0 && l.gather(p, id, qos, rule.Batch) {
-		return
+		return nil
 	}
 	begin := len(l.toUp)
 	l.toUp = p.Append(l.toUp, l.up.wire.version)
 	if packet := l.toUp[begin:]; !l.up.takes(packet) {
 		l.toUp = l.toUp[:begin]
 		l.lose(tooLarge, topic, id, qos, "size", len(packet), "maximum", l.up.maximumPacketSize)
-		return
+		return nil
 	}
 	if l.echoes != nil && l.up.wire.version != codec.V5 && l.downNames.forth.find(name) != nil {
 		l.echoes.sent(name, p.Payload, again, time.Since(l.start))
@@ -202,6 +206,7 @@ func (l *link) relayUp(p *codec.Publish) {
 	if p.QoS > 0 {
 		l.owed.ask(l.up.wire)
 		l.begin(id, true)
+		l.lead(id, topic, len(l.toUp)-begin)
 	}
 	switch {
 	case p.QoS == 0:
@@ -214,6 +219,7 @@ func (l *link) relayUp(p *codec.Publish) {
 		l.begun.add(id)
 		l.track(id, true)
 	}
+	return nil
 }
 
 // begin counts a message as under way. One that was sent just now may be timed.

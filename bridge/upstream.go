@@ -69,6 +69,13 @@ func hint(err error) string {
 	if errors.Is(err, errProxyLogin) {
 		return "check the proxy's user name and password"
 	}
+	if errors.Is(err, errInexact) {
+		return "if at least once will do, set SLUICE_BRIDGE_n_MAX_QOS=1, as SLUICE_BRIDGE_n_PRESET=rabbitmq does, or QoS 1 in the rules; until then what is to go up waits"
+	}
+	var u *unwanted
+	if errors.As(err, &u) {
+		return "all that is to go up waits behind this message: allow its topic and size at the upstream; or set SLUICE_BRIDGE_n_MAX_UP_SIZE to what the upstream takes, and larger packets are dropped and reported as lost"
+	}
 	var r *refusal
 	if !errors.As(err, &r) {
 		return ""

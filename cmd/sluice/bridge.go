@@ -234,6 +234,9 @@ func (r *bridgeReport) text(now time.Time) string {
 	if r.Error != "" {
 		fmt.Fprintf(&b, "  last error: %s\n", r.Error)
 	}
+	if r.Hint != "" {
+		fmt.Fprintf(&b, "  what to do: %s\n", r.Hint)
+	}
 	if l := r.Losses; l != nil {
 		fmt.Fprintf(&b, "  lost: %d messages, from %s to %s\n", l.Messages, l.First.Format(time.RFC3339), l.Last.Format(time.RFC3339))
 		for _, counts := range []struct {

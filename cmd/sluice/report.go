@@ -46,6 +46,7 @@ type bridgeState struct {
 	Window    int       `json:"window"`            // messages at QoS 1 and 2 that may be under way up; 0: not connected
 	Oldest    int64     `json:"oldest"`            // seconds that the oldest of these has waited, since the start at most
 	Error     string    `json:"error,omitempty"`   // why the last connection ended or failed
+	Hint      string    `json:"hint,omitempty"`    // what to do about that
 }
 
 // Who may have paused a bridge. The first goes before the second, which stays until a client
@@ -126,7 +127,7 @@ func (r *report) now() bridgeState {
 		s.Version = status.Version.String()
 	}
 	if status.Err != nil {
-		s.Error = status.Err.Error()
+		s.Error, s.Hint = status.Err.Error(), status.Hint
 	}
 	b := r.srv.Backlog(r.bridge.ClientID())
 	s.Messages, s.Bytes, s.Oldest = b.Messages, b.Bytes, int64(b.Oldest/time.Second)

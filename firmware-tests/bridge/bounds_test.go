@@ -22,6 +22,7 @@ type report struct {
 	Messages    int    // of losses: lost, of state: waiting
 	Bytes       int64
 	Error       string
+	Hint        string
 	Causes      map[string]int
 	Topics      map[string]int
 	OtherTopics int `json:"other_topics"`
