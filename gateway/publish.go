@@ -22,6 +22,7 @@ type publication struct {
 	admitted      bool          // room for it was found before it was taken, with those who reject: none of them may drop it
 	crowded       bool          // a recipient is behind: its publisher is to slow down
 	live          bool          // forwarded as it is published, not because it was retained
+	volatile      bool          // retained in memory only
 }
 
 // publish takes a message from a device.
@@ -105,13 +106,18 @@ func (s *Server) forward(pub *publication) {
 // Publish publishes a message of the program's own, at QoS 0 for want of somebody to
 // acknowledge it to. The topic may begin with $. The message is the caller's again when
 // it returns.
-func (s *Server) Publish(m codec.Message) {
+func (s *Server) Publish(m codec.Message) { s.say(&publication{Message: m}) }
+
+// Tell is Publish of what the program tells anew at each start: what is retained of it is in
+// memory only. So it may be told often without wear of the disk, and also when that is full.
+func (s *Server) Tell(m codec.Message) { s.say(&publication{Message: m, volatile: true}) }
+
+func (s *Server) say(pub *publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tick()
-	m.QoS = 0
-	pub := publication{Message: m, live: true}
-	s.forward(&pub)
+	pub.QoS, pub.live = 0, true
+	s.forward(pub)
 }
 
 // admit says whether a message may come in: Success or why not; and who wants it, if

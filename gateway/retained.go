@@ -16,7 +16,7 @@ func (s *Server) retain(pub *publication) {
 		}
 		return
 	}
-	if !(pub.admitted && s.rejects()) && !s.storeHasRoom(recordSize(&pub.Message)) {
+	if !pub.volatile && !(pub.admitted && s.rejects()) && !s.storeHasRoom(recordSize(&pub.Message)) {
 		s.drop(&s.stats.Dropped.QueueFull)
 		return
 	}
@@ -24,7 +24,7 @@ func (s *Server) retain(pub *publication) {
 	out.QoS, out.Retain = pub.QoS, true
 	rec := s.encodeRecord(&out, pub.expires, pub.bridge())
 	key := retainedKey(pub.Topic)
-	if s.db == nil {
+	if s.db == nil || pub.volatile {
 		s.retained.Set(key[len(retainedPrefix):], string(rec))
 		return
 	}

@@ -37,6 +37,34 @@ func TestRetained(t *testing.T) {
 	})
 }
 
+// What the gateway tells of itself wears no disk.
+func TestToldIsInMemoryOnly(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		state := func(payload string) codec.Message {
+			return codec.Message{Topic: []byte("$SYS/state"), Payload: []byte(payload), Retain: true}
+		}
+		before := at.written()
+		for i := range 100 {
+			at.srv.Tell(state(fmt.Sprint(i)))
+			time.Sleep(time.Second)
+		}
+		if n := at.written() - before; n != 0 {
+			t.Errorf("%d bytes are written", n)
+		}
+		sub := at.join("sub", codec.V5)
+		sub.subscribe(0, "$SYS/#")
+		sub.want("the last one is kept", retained("$SYS/state", "99", 0, 0))
+		at.srv.Publish(state(""))
+		sub.want("its end is told", message("$SYS/state", "", 0, 0))
+		at.srv.Publish(state("on disk"))
+		at.srv.Tell(state("in memory"))
+		at.restart()
+		sub = at.join("sub", codec.V5)
+		sub.subscribe(0, "$SYS/#")
+		sub.want("it is told anew after a restart", retained("$SYS/state", "on disk", 0, 0))
+	})
+}
+
 func TestRetainHandling(t *testing.T) {
 	inBubble(t, Config{}, func(at *site) {
 		pub := at.join("pub", codec.V5)
