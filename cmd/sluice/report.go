@@ -56,8 +56,8 @@ const (
 	byClient   = "client"
 )
 
-// How long after one report the next may be made, and how often it looks at what waits while the
-// bridge is not connected or has something to send.
+// How long after one report the next may be made, which is also how often it looks at what waits
+// while that goes up, and how often it looks else.
 const (
 	gather    = time.Second
 	lookEvery = 10 * time.Second
@@ -81,14 +81,14 @@ func (r *report) wake() {
 // run reports until ctx ends.
 func (r *report) run(ctx context.Context) {
 	for {
-		var look <-chan time.Time
-		if s := r.publish(); !s.Connected || s.Messages > 0 {
-			look = time.After(lookEvery)
+		look := lookEvery
+		if s := r.publish(); s.Connected && s.Messages > 0 {
+			look = gather
 		}
 		rest := time.After(gather)
 		select {
 		case <-r.changed:
-		case <-look:
+		case <-time.After(look):
 			continue
 		case <-ctx.Done():
 			r.publish()
@@ -105,10 +105,10 @@ func (r *report) run(ctx context.Context) {
 func (r *report) publish() bridgeState {
 	s := r.now()
 	state, _ := json.Marshal(s)
-	r.retain("state", state, &r.state)
+	r.retain("state", state, &r.state, r.srv.Tell)
 	if l, ok := r.srv.Losses(r.bridge.ClientID()); ok && l.Messages > 0 {
 		losses, _ := json.Marshal(l)
-		r.retain("losses", losses, &r.losses)
+		r.retain("losses", losses, &r.losses, r.srv.Publish)
 	}
 	return s
 }
@@ -134,12 +134,12 @@ func (r *report) now() bridgeState {
 	return s
 }
 
-func (r *report) retain(name string, payload []byte, last *[]byte) {
+func (r *report) retain(name string, payload []byte, last *[]byte, publish func(codec.Message)) {
 	if bytes.Equal(payload, *last) {
 		return
 	}
 	*last = payload
-	r.srv.Publish(codec.Message{Topic: []byte(r.topic + name), Payload: payload, Retain: true, HasPayloadFormat: true, PayloadFormat: 1, ContentType: []byte("application/json")})
+	publish(codec.Message{Topic: []byte(r.topic + name), Payload: payload, Retain: true, HasPayloadFormat: true, PayloadFormat: 1, ContentType: []byte("application/json")})
 }
 
 // clear takes back what was told of a bridge that is no more.

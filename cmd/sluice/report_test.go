@@ -94,6 +94,42 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// While a backlog goes up, its state tells each second what is left of it.
+func TestReportOfBacklog(t *testing.T) {
+	cloud := startGateway(t, nil)
+	g := startGateway(t, map[string]string{
+		"SLUICE_BRIDGE_0_URL": cloud.url("MQTT"), "SLUICE_BRIDGE_0_NAME": "cloud", "SLUICE_BRIDGE_0_UP": "plant/#", "SLUICE_BRIDGE_0_DRAIN_MESSAGES": "2",
+	})
+	environ := map[string]string{"SLUICE_CLIENT_URL": g.url("MQTT")}
+	tell := func(what string) {
+		t.Helper()
+		if code, _, stderr := runCommand(t, environ, "", "bridge", "cloud", what); code != exitOK {
+			t.Fatalf("bridge %s ends with %d: %s", what, code, stderr)
+		}
+	}
+	tell("pause")
+	for range 40 { // twenty seconds' worth
+		publish(t, g, "plant/1", "x")
+	}
+	got := subscribe(t, g, environ, "-t", "$SYS/bridge/cloud/state", "-C", "7", "-W", "30")
+	tell("resume")
+	code, stdout, stderr := got()
+	if code != exitOK {
+		t.Fatalf("sub ends with %d: %s", code, stderr)
+	}
+	counts := map[int]bool{}
+	for line := range strings.Lines(stdout) {
+		var s bridgeState
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		counts[s.Messages] = true
+	}
+	if len(counts) < 5 {
+		t.Errorf("of a backlog that goes up too little is told: %s", stdout)
+	}
+}
+
 // A bridge stays as a client left it when its settings change, and when it is called
 // otherwise; what the settings pause is theirs.
 func TestPauseOutlivesReload(t *testing.T) {
