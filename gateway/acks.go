@@ -15,10 +15,11 @@ type ack struct {
 	epoch   uint64   // it may leave once this is committed; 0: at once
 	ticket  *ticket  // or once this is all acknowledged; nil: not so
 	receipt *receipt // and once upstreams have spoken; nil: not so
-	packet  []byte   // a SUBACK, UNSUBACK or CONNACK, encoded; of a PUBACK or PUBREC, what is refused of a batch
+	packet  []byte   // a SUBACK, UNSUBACK or CONNACK, encoded; of a PUBACK or PUBREC, what is refused of a batch, or why
 	id      uint16
 	kind    codec.PacketType
 	code    codec.ReasonCode
+	why     bool // packet is the reason string
 }
 
 // ticket counts the durable sessions that were sent a message and have not yet
@@ -198,13 +199,13 @@ func (c *conn) appendAck(b []byte, a *ack) []byte {
 	switch a.kind {
 	case codec.TypePuback:
 		c.settle()
-		p := codec.Puback{ID: a.id, Code: a.code, ReasonString: c.reason(a.code), User: c.problem(a)}
+		p := codec.Puback{ID: a.id, Code: a.code, ReasonString: c.reason(a), User: c.problem(a)}
 		return p.Append(b, c.version)
 	case codec.TypePubrec:
 		if a.code >= codec.UnspecifiedError {
 			c.settle()
 		}
-		p := codec.Pubrec{ID: a.id, Code: a.code, ReasonString: c.reason(a.code), User: c.problem(a)}
+		p := codec.Pubrec{ID: a.id, Code: a.code, ReasonString: c.reason(a), User: c.problem(a)}
 		return p.Append(b, c.version)
 	case codec.TypePubrel:
 		p := codec.Pubrel{ID: a.id, Code: a.code}
@@ -219,14 +220,16 @@ func (c *conn) appendAck(b []byte, a *ack) []byte {
 
 // reason tells people why a message was refused, unless the client does not want to
 // know. [MQTT-3.1.2-29], [MQTT-3.4.2-2]
-func (c *conn) reason(code codec.ReasonCode) []byte {
-	if code < codec.UnspecifiedError || c.noProblem || c.tooLarge(128) {
+func (c *conn) reason(a *ack) []byte {
+	switch {
+	case a.code < codec.UnspecifiedError || c.noProblem || c.tooLarge(128):
 		return nil
-	}
-	if code == codec.QuotaExceeded {
+	case a.why:
+		return a.packet
+	case a.code == codec.QuotaExceeded:
 		return []byte("queue full, or the disk: see the gateway's log")
 	}
-	return []byte(code.String())
+	return []byte(a.code.String())
 }
 
 // settle returns one of the client's Receive Maximum.

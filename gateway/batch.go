@@ -86,7 +86,7 @@ func (pub *publication) refuse(code codec.ReasonCode, place int) {
 // A client that does not want to know, or does not take so much, is told of no message:
 // then the batch as a whole is refused. [MQTT-3.1.2-29], [MQTT-3.4.2-3]
 func (c *conn) problem(a *ack) []codec.UserProperty {
-	if a.packet == nil || c.noProblem || c.tooLarge(len(a.packet)+128) {
+	if a.packet == nil || a.why || c.noProblem || c.tooLarge(len(a.packet)+128) {
 		return nil
 	}
 	return []codec.UserProperty{{Name: []byte(batch.Property), Value: a.packet}}

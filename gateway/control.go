@@ -19,6 +19,10 @@ type Command struct {
 	Topic   string
 	Payload string
 
+	// Why is set by Config.Control to tell the client, in 100 bytes at most, why it refuses
+	// the command; "" is the reason code's name.
+	Why string
+
 	srv   *Server
 	epoch uint64 // when what it changes is on disk; 0: it need not be
 }
@@ -80,7 +84,11 @@ func (c *conn) control(p *codec.Publish) {
 	if c.version != codec.V5 {
 		code = codec.NotAuthorized // what is refused for other reasons closes a 3.1.1 client
 	}
-	c.denied(p, code)
+	a := ack{code: code}
+	if cmd.Why != "" {
+		a.packet, a.why = []byte(cmd.Why), true
+	}
+	c.denied(p, a)
 }
 
 // mayControl says whether the client may publish to a topic of control: with accounts

@@ -14,7 +14,11 @@ func TestControl(t *testing.T) {
 	told := ""
 	log := &journal{}
 	cfg := Config{Access: list, Log: slog.New(slog.NewTextHandler(log, nil)), Control: func(cmd *Command) codec.ReasonCode {
-		if cmd.Payload == "fly" {
+		switch cmd.Payload {
+		case "sink":
+			cmd.Why = "floats only"
+			fallthrough
+		case "fly":
 			return codec.PayloadFormatInvalid
 		}
 		told += cmd.Topic + " " + cmd.Payload + ";"
@@ -38,6 +42,12 @@ func TestControl(t *testing.T) {
 			}
 			boss.send(message("$CONTROL/bridge/cloud", "fly", 1, 3))
 			boss.want("what makes no sense is refused", refusal(codec.PayloadFormatInvalid))
+			if v == codec.V5 {
+				boss.send(message("$CONTROL/bridge/cloud", "sink", 1, 3), message("$CONTROL/bridge/cloud", "sink", 2, 4))
+				boss.want("in words of the program, if it has some",
+					&codec.Puback{ID: 3, Code: codec.PayloadFormatInvalid, ReasonString: []byte("floats only")},
+					&codec.Pubrec{ID: 4, Code: codec.PayloadFormatInvalid, ReasonString: []byte("floats only")})
+			}
 			boss.send(message("$CONTROL/other", "pause", 1, 3))
 			boss.want("where the file lets nobody write", refusal(codec.NotAuthorized))
 			for _, name := range []string{"device", "other"} {

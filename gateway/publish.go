@@ -58,14 +58,14 @@ func (c *conn) publish(p *codec.Publish) {
 	}
 	code, known := s.admit(c, &p.Message)
 	if code >= codec.UnspecifiedError {
-		c.denied(p, code)
+		c.denied(p, ack{code: code})
 		return
 	}
 	pub := publication{origin: c, known: known, live: true, admitted: p.QoS > 0}
 	if s.isBatch(p) {
 		if code := s.forwardBatch(c, p, &pub); code >= codec.UnspecifiedError {
 			pub.ticket.leave()
-			c.denied(p, code)
+			c.denied(p, ack{code: code})
 			return
 		}
 	} else {
@@ -151,26 +151,26 @@ func (c *conn) mayPublish(id string, topic []byte) bool {
 // but for sessions with limits of their own.
 func (s *Server) rejects() bool { return s.cfg.QueuePolicy == Reject || s.failing != nil }
 
-// denied answers a message that is not taken.
-func (c *conn) denied(p *codec.Publish, code codec.ReasonCode) {
+// denied answers a message that is not taken with a, which has the code.
+func (c *conn) denied(p *codec.Publish, a ack) {
 	switch {
 	case p.QoS == 0:
 		return
 	case c.version == codec.V5:
-	case code == codec.NotAuthorized:
-		code = codec.Success // 3.1.1 can only close or acknowledge, section 3.3.5
+	case a.code == codec.NotAuthorized:
+		a.code = codec.Success // 3.1.1 can only close or acknowledge, section 3.3.5
 	default:
-		c.close(code, "queue full, see SLUICE_QUEUE_POLICY")
+		c.close(a.code, "queue full, see SLUICE_QUEUE_POLICY")
 		return
 	}
-	if p.QoS == 1 {
-		c.acknowledge(ack{kind: codec.TypePuback, id: p.ID, code: code})
-		return
+	a.id, a.kind = p.ID, codec.TypePuback
+	if p.QoS == 2 {
+		a.kind = codec.TypePubrec
+		if a.code == codec.Success {
+			c.session.hold(p.ID)
+		}
 	}
-	if code == codec.Success {
-		c.session.hold(p.ID)
-	}
-	c.acknowledge(ack{kind: codec.TypePubrec, id: p.ID, code: code})
+	c.acknowledge(a)
 }
 
 // accept acknowledges a routed message at QoS 1 or 2, last. [MQTT-4.3.2-4], [MQTT-4.3.3-8]
@@ -179,7 +179,7 @@ func (c *conn) accept(p *codec.Publish, pub *publication) {
 		if r.code >= codec.UnspecifiedError {
 			pub.ticket.leave()
 			r.abandon()
-			c.denied(p, r.code)
+			c.denied(p, ack{code: r.code})
 			return
 		}
 		if p.QoS == 2 && len(r.places) > 0 && pub.refused == nil {

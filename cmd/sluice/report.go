@@ -201,6 +201,7 @@ func (all *reports) control(cmd *gateway.Command) codec.ReasonCode {
 		case "drain":
 			go r.srv.Drain(r.bridge.ClientID()) // whose lock is held
 		default:
+			cmd.Why = "a bridge understands pause, resume and drain"
 			return codec.PayloadFormatInvalid
 		}
 		return codec.Success

@@ -84,6 +84,10 @@ func TestReport(t *testing.T) {
 		t.Errorf("pub ends with %d: %s", code, stderr)
 	}
 	read("state", &s, func() bool { return !s.Paused })
+	code, _, stderr = runCommand(t, environ, "", "pub", "-t", "$CONTROL/bridge/to%2Fthe%2Bcloud", "-m", "fly", "-q", "1")
+	if code != exitFailed || !strings.Contains(stderr, "a bridge understands pause, resume and drain") {
+		t.Errorf("pub of a word that is none ends with %d: %s", code, stderr)
+	}
 	for _, c := range []struct{ name, what, stderr string }{
 		{"other", "pause", `the gateway has no bridge "other"`},
 		{"other", "fly", `"fly" is none of pause, resume, drain`},
