@@ -770,6 +770,32 @@ func TestStrangeUpstreamSession(t *testing.T) {
 	})
 }
 
+// Before MQTT 5 a session is ended by a connection that has none, and then begun anew.
+// [MQTT-3.1.2-6] of 3.1.1
+func TestStrangeUpstreamSessionIsEnded(t *testing.T) {
+	play(t, Config{Version: codec.V311}, func(t *testing.T, s *scene) {
+		up := s.upstream(codec.V311)
+		up.send(&codec.Connack{SessionPresent: true})
+		conn := <-s.locals
+		local := newPeer(t, "gateway", conn, codec.V5)
+		<-local.got // CONNECT
+		local.send(&codec.Connack{MaximumQoS: 2})
+		up.wantClosed("the bridge hangs up")
+		local.wantClosed("without a word, which would make the gateway's session known")
+		up = s.dialled(codec.V311)
+		clean := s.b.connectPacket(codec.V311)
+		clean.CleanStart = true
+		up.want("it has the session ended", clean)
+		up.send(&codec.Connack{})
+		up.want("takes leave", &codec.Disconnect{})
+		up.wantClosed("and hangs up")
+		up = s.upstream(codec.V311)
+		up.send(&codec.Connack{})
+		s.local(100, &codec.Connack{})
+		up.wantIdle("and goes on in a session that is new")
+	})
+}
+
 // What had gone up in a session that the upstream has lost is new to the next one.
 // [MQTT-3.2.2-5]
 func TestNewUpstreamSessionKnowsNothing(t *testing.T) {

@@ -115,7 +115,7 @@ func (l *link) connectLocal(ctx context.Context) error {
 	if ack.Code >= 0x80 {
 		return fmt.Errorf("refused: %v", ack.Code)
 	}
-	if l.strange = l.strange || !ack.SessionPresent; l.strange && l.up.sessionPresent && l.up.wire.version == codec.V5 {
+	if l.strange = l.strange || !ack.SessionPresent; l.strange && l.up.sessionPresent {
 		return errStrange
 	}
 	l.strange = false

@@ -127,20 +127,15 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	if err != nil {
 		return nil, err
 	}
-	rwc, err := b.dial(ctx, s.url)
-	if err != nil {
-		return nil, err
-	}
-	w := newWire(rwc, v)
-	ack, err := b.introduce(ctx, w, password)
-	if err != nil {
-		// A CONNACK lost on the way may have said that the session is new.
-		b.subscribed = false
-		b.doubt()
-		if ack == nil {
-			b.lineage.unanswered(s.name)
+	connect := b.connectPacket(v)
+	connect.Password = password
+	if b.strange && v != codec.V5 {
+		if err := b.endSession(ctx, s, *connect); err != nil {
+			return nil, err
 		}
-		rwc.Close()
+	}
+	w, ack, err := b.open(ctx, s, connect)
+	if err != nil {
 		return nil, err
 	}
 	up := &upstream{wire: w, server: s, since: since}
@@ -149,11 +144,44 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	return up, nil
 }
 
+// endSession has an upstream forget the bridge's session, by a connection of its own:
+// before MQTT 5 one with a clean session has none that lasts. [MQTT-3.1.2-6] of 3.1.1
+func (b *Bridge) endSession(ctx context.Context, s *server, connect codec.Connect) error {
+	connect.CleanStart = true
+	w, _, err := b.open(ctx, s, &connect)
+	if err != nil {
+		return err
+	}
+	defer w.rwc.Close()
+	_, err = w.rwc.Write((&codec.Disconnect{}).Append(nil, w.version))
+	return err
+}
+
+// open dials s and sends CONNECT. The CONNACK is valid until the wire reads on.
+func (b *Bridge) open(ctx context.Context, s *server, connect *codec.Connect) (*wire, *codec.Connack, error) {
+	rwc, err := b.dial(ctx, s.url)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := newWire(rwc, connect.Version)
+	ack, err := b.introduce(ctx, w, connect)
+	if err != nil {
+		// A CONNACK lost on the way may have said that the session is new.
+		b.subscribed = false
+		b.doubt()
+		if ack == nil {
+			b.lineage.unanswered(s.name)
+		}
+		rwc.Close()
+		return nil, nil, err
+	}
+	return w, ack, nil
+}
+
 // introduce sends CONNECT. The CONNACK is nil if none came, and valid until the wire reads
 // on.
-func (b *Bridge) introduce(ctx context.Context, w *wire, password []byte) (*codec.Connack, error) {
-	v, connect := w.version, b.connectPacket(w.version)
-	connect.Password = password
+func (b *Bridge) introduce(ctx context.Context, w *wire, connect *codec.Connect) (*codec.Connack, error) {
+	v := w.version
 	if v == codec.V5 { // 3.1.1 can not be told
 		w.maxSize = b.cfg.MaxPacketSize
 	}
@@ -260,7 +288,7 @@ func (b *Bridge) password(now time.Time) ([]byte, error) {
 func (b *Bridge) connectPacket(v codec.Version) *codec.Connect {
 	c := &codec.Connect{
 		Version:           v,
-		CleanStart:        b.strange && v == codec.V5, // before, it would be no session that lasts
+		CleanStart:        b.strange && v == codec.V5, // before: see endSession
 		KeepAlive:         uint16(b.keepAlive() / time.Second),
 		ClientID:          []byte(b.cfg.ClientID),
 		Password:          b.cfg.Password,
