@@ -103,7 +103,8 @@ const (
 
 	fsyncNote = "Sluice acknowledges what is stored when it is on disk; the others keep it in memory. The one publisher has 32 messages in flight, so " +
 		"that each costs at least a thirty-second of an fsync, whose processor time is above: at 40 us that is 1.25 us, more than 0.13 of what " +
-		"Mosquitto takes for a message that it keeps. With sync never, Sluice as well acknowledges before the disk has it."
+		"Mosquitto takes for a message that it keeps. So the goals of storing are for like beside like: with sync never, Sluice as well " +
+		"acknowledges before the disk has it."
 
 	slowNote = "fsync + 10 ms: strace holds each fsync of the gateway for so long, as an SD card would; the others of its threads go on."
 	slowDisk = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:delay_exit=10000"
@@ -181,7 +182,7 @@ var loads = []*workload{
 		group: "Kept messages", name: "10,000 retained messages, QoS 1", flags: "retained -n 10000 -qos 1",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
-			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.22}},
+			{"store, CPU us/message", storeCPU, "", goal{}},
 			{"deliver, " + perMessage, cpu, "", goal{ratio: 0.25}},
 		},
 		note: fsyncNote,
@@ -190,7 +191,7 @@ var loads = []*workload{
 		group: "Kept messages", name: "50,000 messages for an absent subscriber, QoS 1", flags: "offline -qos 1 -n 50000",
 		sides: peers, base: mosquitto.label,
 		rows: []row{
-			{"store, CPU us/message", storeCPU, "", goal{ratio: 0.13}},
+			{"store, CPU us/message", storeCPU, "", goal{}},
 			{"drain, " + perMessage, cpu, "", goal{ratio: 0.13}},
 			{"RSS bytes/message", storeRSS, "", goal{ratio: 1}},
 		},
