@@ -790,7 +790,7 @@ func TestStrangeUpstreamSessionIsEnded(t *testing.T) {
 		up.want("takes leave", &codec.Disconnect{})
 		up.wantClosed("and hangs up")
 		up = s.upstream(codec.V311)
-		up.send(&codec.Connack{})
+		up.send(&codec.Connack{SessionPresent: true}) // as some say always
 		s.local(100, &codec.Connack{})
 		up.wantIdle("and goes on in a session that is new")
 	})

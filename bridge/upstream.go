@@ -129,7 +129,8 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	connect := b.connectPacket(v)
 	connect.Password = password
-	if b.strange && v != codec.V5 {
+	ends := b.strange && v != codec.V5
+	if ends {
 		if err := b.endSession(ctx, s, *connect); err != nil {
 			return nil, err
 		}
@@ -140,7 +141,7 @@ func (b *Bridge) connectUpstream(ctx context.Context, s *server, v codec.Version
 	}
 	up := &upstream{wire: w, server: s, since: since}
 	b.take(up, ack)
-	b.resume(up, ack.SessionPresent)
+	b.resume(up, ack.SessionPresent && !ends) // some say so always
 	return up, nil
 }
 
