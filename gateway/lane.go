@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"math"
 
 	"sluice/store"
@@ -289,14 +290,8 @@ func (t *topics) add(topic []byte, seq, first uint64) {
 	}
 	hash := maphash.Bytes(t.seed, topic)
 	if _, known := t.last[hash]; !known && len(t.last) >= maxTopics {
-		if t.others >= first {
-			t.others = seq
-			return
-		}
-		for h, last := range t.last {
-			if last < first {
-				delete(t.last, h)
-			}
+		if t.others < first {
+			maps.DeleteFunc(t.last, func(_, last uint64) bool { return last < first })
 		}
 		if len(t.last) >= maxTopics {
 			t.others = seq
