@@ -278,3 +278,17 @@ func TestCovers(t *testing.T) {
 		t.Error("levels are not compared as they are")
 	}
 }
+
+// Long strings are looked at in another way than short ones.
+func TestScanOfLongStrings(t *testing.T) {
+	for _, part := range []string{"", "é", "水", "\U0001F4A7", "\ufffd", "+", "#", "\x00", "\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80"} {
+		ok, wild := scan([]byte(part))
+		for _, at := range []int{0, 300, 305} {
+			long := strings.Repeat("x", at) + part + strings.Repeat("y", 310-at)
+			gotOK, gotWild := scan([]byte(long))
+			if gotOK != ok || ok && gotWild != wild {
+				t.Errorf("%q at %d of a long string: %v, %v; by itself %v, %v", part, at, gotOK, gotWild, ok, wild)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
 )
@@ -20,6 +21,9 @@ func ValidString(s []byte) *Error {
 // UTF-8 [MQTT-1.5.4-1] without U+0000 [MQTT-1.5.4-2]. wild says whether it
 // holds + or #, and counts only if ok.
 func scan(s []byte) (ok, wild bool) {
+	if len(s) > 256 { // faster here, where those are who would keep us busy
+		return utf8.Valid(s) && bytes.IndexByte(s, 0) < 0, HasWildcard(s)
+	}
 	whole := s
 	for {
 		for len(s) >= 8 && plain(binary.LittleEndian.Uint64(s)) {
