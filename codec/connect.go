@@ -159,6 +159,7 @@ func (p *Connect) decode(f *fields, will *Will, store *storage) {
 	p.ClientID = f.text()
 	if flags&flagWill != 0 {
 		p.Will = will
+		store.most = f.store.most
 		f.store = store // no list of the packet's own comes after
 		will.decode(f, flags, p.Version)
 	}

@@ -14,6 +14,12 @@ type Decoder struct {
 	// use, in ServerReference and Hops.
 	Extended bool
 
+	// MaxList bounds what takes a hundred times as long to read as other bytes do; 0 is no
+	// bound. A packet of more topic filters is an error, with the code QuotaExceeded. Of more
+	// user properties those above MaxList + 1 are passed over unseen: who has so many of a
+	// packet knows that it had more.
+	MaxList int
+
 	connect     Connect
 	will        Will
 	connack     Connack
@@ -100,6 +106,7 @@ func (d *Decoder) Next(b []byte, v Version, maxSize uint32) (p Packet, n int, er
 	case len(b) < n:
 		return nil, 0, nil
 	}
+	d.lists.most = d.MaxList
 	f := fields{b: b[header:n:n], store: &d.lists}
 	p = d.decode(&f, c, v)
 	if c == first(TypeConnect) {

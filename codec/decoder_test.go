@@ -350,3 +350,51 @@ func bytesToIDs(n int) []uint32 {
 	}
 	return ids
 }
+
+func TestMaxList(t *testing.T) {
+	const most = 3
+	list := func(n int) (filters [][]byte, subs []Subscription, user []UserProperty) {
+		for range n {
+			filters = append(filters, []byte("a"))
+			subs = append(subs, Subscription{Filter: []byte("a")})
+			user = append(user, UserProperty{Name: []byte("n"), Value: []byte("v")})
+		}
+		return filters, subs, user
+	}
+	d := Decoder{MaxList: most}
+	next := func(p Packet) (Packet, error) {
+		b := p.Append(nil, V5)
+		got, n, err := d.Next(b, V5, 0)
+		if err == nil && n != len(b) {
+			t.Errorf("%d bytes of %d", n, len(b))
+		}
+		return got, err
+	}
+	for n, want := range map[int]error{most: nil, most + 1: errFilters} {
+		filters, subs, _ := list(n)
+		if _, err := next(&Subscribe{ID: 1, Subscriptions: subs}); err != want {
+			t.Errorf("SUBSCRIBE of %d: %v, want %v", n, err, want)
+		}
+		if _, err := next(&Unsubscribe{ID: 1, Filters: filters}); err != want {
+			t.Errorf("UNSUBSCRIBE of %d: %v, want %v", n, err, want)
+		}
+	}
+	for n, want := range map[int]int{most: most, most + 1: most + 1, most + 5: most + 1} {
+		m := Message{Topic: []byte("t"), Payload: []byte("x")}
+		_, _, m.User = list(n)
+		got, err := next(&Publish{Message: m, TopicAlias: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := got.(*Publish); len(p.User) != want || p.TopicAlias != 7 || string(p.Payload) != "x" {
+			t.Errorf("of %d user properties %d are kept, want %d; alias %d, payload %q", n, len(p.User), want, p.TopicAlias, p.Payload)
+		}
+		got, err = next(&Connect{Version: V5, ClientID: []byte("c"), User: m.User, Will: &Will{Message: m}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := got.(*Connect); len(c.User) != want || len(c.Will.User) != want {
+			t.Errorf("of %d user properties of CONNECT %d are kept, of its Will %d, want %d", n, len(c.User), len(c.Will.User), want)
+		}
+	}
+}

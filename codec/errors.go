@@ -60,6 +60,7 @@ var (
 	errTopicLong          = &Error{ProtocolError, "MQTT-4.7.3-3", "topic name longer than 65535 bytes"}
 	errTopicWildcard      = &Error{ProtocolError, "MQTT-3.3.2-2", "wildcard in a topic name"}
 	errSubscriptionID     = &Error{ProtocolError, "MQTT-3.3.4-6", "subscription identifier from a client"}
+	errFilters            = &Error{QuotaExceeded, "2.4", "more topic filters than a packet may have"}
 	errNoSubscription     = &Error{ProtocolError, "MQTT-3.8.3-2", "no topic filter"}
 	errSubscribeQoS3      = &Error{ProtocolError, "3.8.3.1", "maximum QoS 3"}
 	errRetainHandling     = &Error{ProtocolError, "3.8.3.1", "retain handling 3"}

@@ -30,6 +30,8 @@ type storage struct {
 	subscriptions []Subscription
 	filters       [][]byte
 	codes         []ReasonCode
+
+	most int // Decoder.MaxList
 }
 
 // keep appends v to a list of a packet. A list that is nil begins in the storage
@@ -222,12 +224,20 @@ func (f *fields) next() bool {
 // again allows the property just read another time.
 func (f *fields) again() { f.seen &^= 1 << f.id }
 
-// user reads a user property and appends it to list.
+// user reads a user property and appends it to list, unless that is too long already.
 func (f *fields) user(list []UserProperty) []UserProperty {
 	f.again()
+	if f.tooMany(len(list) - 1) {
+		f.binary()
+		f.binary()
+		return list
+	}
 	u := UserProperty{Name: f.text(), Value: f.text()} // [MQTT-1.5.7-1]
 	return keep(list, &f.store.users, u)
 }
+
+// tooMany says whether a list may not have one more than n.
+func (f *fields) tooMany(n int) bool { return f.store.most != 0 && n >= f.store.most }
 
 // varint reads the variable byte integer at the start of b; n is its length,
 // 0 if b ends inside it. It may be longer than it needs to be.

@@ -75,6 +75,10 @@ func (p *Subscribe) decode(f *fields, v Version) {
 		}
 	}
 	for len(f.b) > 0 {
+		if f.tooMany(len(p.Subscriptions)) {
+			f.fail(errFilters)
+			return
+		}
 		s := Subscription{Filter: f.text()}
 		s.setOptions(f, v)
 		p.Subscriptions = keep(p.Subscriptions, &f.store.subscriptions, s)

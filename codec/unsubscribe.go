@@ -43,6 +43,10 @@ func (p *Unsubscribe) decode(f *fields, v Version) {
 		}
 	}
 	for len(f.b) > 0 {
+		if f.tooMany(len(p.Filters)) {
+			f.fail(errFilters)
+			return
+		}
 		p.Filters = keep(p.Filters, &f.store.filters, f.text())
 	}
 	if len(p.Filters) == 0 {

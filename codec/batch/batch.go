@@ -203,11 +203,12 @@ func NewUnpacker(dictionaries []*Dictionary) *Unpacker {
 	if err != nil {
 		panic(err) // one of the options is wrong
 	}
-	return &Unpacker{zstd: z}
+	return &Unpacker{zstd: z, dec: codec.Decoder{MaxList: MaxMessages}}
 }
 
 // Unpack calls fn for each message in payload, in order, if there is nothing wrong with
 // any of them; else it returns what is. The messages are views, valid until fn returns.
+// Of more user properties than MaxMessages, which is too many, a message has one more.
 func (u *Unpacker) Unpack(payload []byte, fn func(m *codec.Message)) error {
 	messages, err := u.open(payload)
 	if err != nil {

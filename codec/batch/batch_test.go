@@ -238,3 +238,19 @@ func BenchmarkPack(b *testing.B) {
 		out = p.Pack(out[:0], messages)
 	}
 }
+
+// A batch says how many user properties a message has up to one more than are good.
+func TestManyUserProperties(t *testing.T) {
+	for n, want := range map[int]int{MaxMessages: MaxMessages, MaxMessages + 10: MaxMessages + 1} {
+		m := reading(0)
+		m.User = make([]codec.UserProperty, n)
+		err := NewUnpacker(nil).Unpack(NewPacker(nil).Pack(nil, Append(nil, m)), func(m *codec.Message) {
+			if len(m.User) != want {
+				t.Errorf("%d of %d user properties come out, want %d", len(m.User), n, want)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
