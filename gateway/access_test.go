@@ -130,11 +130,7 @@ func TestSubscribeDenied(t *testing.T) {
 }
 
 func TestInvalidFilter(t *testing.T) {
-	long := make([]byte, maxName+1)
-	for i := range long {
-		long[i] = 'x'
-	}
-	for _, filter := range []string{"a/#/b", "a+", "", "$share//a", "$share/g", "$share/g/", "$share/+/a", string(long)} {
+	for _, filter := range []string{"a/#/b", "a+", "", "$share//a", "$share/g", "$share/g/", "$share/+/a"} {
 		for _, v := range versions {
 			inBubble(t, Config{}, func(at *site) {
 				p := at.join("p", v)

@@ -54,8 +54,8 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 		return codec.ClientIdentifierNotValid, "client identifiers that begin with $ are the gateway's own"
 	case p.Will != nil && !c.trusted && p.Will.Topic[0] == '$':
 		return codec.NotAuthorized, "the will's topic begins with $"
-	case p.Will != nil && len(p.Will.Topic) > maxName:
-		return codec.TopicNameInvalid, "the will's topic is too long"
+	case p.Will != nil && !takes(p.Will.Topic):
+		return codec.TopicNameInvalid, "the will's topic is too long, or has too many levels"
 	}
 	return codec.Success, ""
 }

@@ -132,7 +132,7 @@ func (d *device) dialogue(m sn.Message) {
 
 func (d *device) askWillMessage(m *sn.WillTopic) {
 	if !d.mayWill(m.QoS, m.Topic) {
-		d.conn.refuseConnect(codec.TopicNameInvalid, "the will's topic or QoS is invalid, too long, or for DTLS only")
+		d.conn.refuseConnect(codec.TopicNameInvalid, "the will's topic or QoS is invalid, too long, of too many levels, or for DTLS only")
 		return
 	}
 	w := &codec.Will{}
@@ -146,7 +146,7 @@ func (d *device) askWillMessage(m *sn.WillTopic) {
 // than messages to devices: they are kept for whoever comes.
 func (d *device) mayWill(qos byte, name []byte) bool {
 	s := d.conn.srv
-	return qos <= 2 && codec.ValidTopic(name) == nil && name[0] != '$' && len(name) <= min(maxName, s.cfg.SN.MaxDatagram) &&
+	return qos <= 2 && takes(name) && codec.ValidTopic(name) == nil && name[0] != '$' && len(name) <= s.cfg.SN.MaxDatagram &&
 		(d.secure || !s.needsDTLS(name))
 }
 

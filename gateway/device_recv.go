@@ -148,7 +148,7 @@ func (d *device) register(m *sn.Register) {
 		return
 	}
 	ack := sn.Regack{MessageID: m.MessageID, Code: sn.NotSupported}
-	if codec.ValidTopic(m.Topic) == nil && len(m.Topic) <= maxName {
+	if takes(m.Topic) && codec.ValidTopic(m.Topic) == nil {
 		ack.TopicID, ack.Code = d.giveID(m.Topic)
 	}
 	if d.idsEpoch > d.conn.srv.committed {

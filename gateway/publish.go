@@ -34,10 +34,6 @@ func (c *conn) publish(p *codec.Publish) {
 		c.close(err.Code, err.Text)
 		return
 	}
-	if len(p.Topic) > maxName && (p.QoS == 0 || c.version != codec.V5) {
-		c.close(codec.TopicNameInvalid, "topic too long")
-		return
-	}
 	if p.QoS > 0 {
 		if p.QoS == 2 && c.session.holds(p.ID) {
 			c.receivedAgain(p.ID)
@@ -123,7 +119,8 @@ func (s *Server) say(pub *publication) {
 // admit says whether a message may come in: Success or why not; and who wants it, if
 // that had to be known.
 func (s *Server) admit(c *conn, p *codec.Message) (code codec.ReasonCode, known *route) {
-	if len(p.Topic) > maxName {
+	if !takes(p.Topic) {
+		s.drop(&s.stats.Dropped.InvalidTopic)
 		return codec.TopicNameInvalid, nil
 	}
 	if !c.trusted && p.Topic[0] == '$' || !c.mayPublish(c.session.id, p.Topic) {
@@ -159,6 +156,9 @@ func (c *conn) denied(p *codec.Publish, a ack) {
 	case c.version == codec.V5:
 	case a.code == codec.NotAuthorized:
 		a.code = codec.Success // 3.1.1 can only close or acknowledge, section 3.3.5
+	case a.code == codec.TopicNameInvalid:
+		c.close(a.code, "topic name too long, or of too many levels")
+		return
 	default:
 		c.close(a.code, "queue full, see SLUICE_QUEUE_POLICY")
 		return

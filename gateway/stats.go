@@ -43,6 +43,7 @@ type Dropped struct {
 	TooLarge      uint64 // for the client's Maximum Packet Size, or a datagram
 	Refused       uint64 // by an MQTT-SN device
 	NotAuthorized uint64
+	InvalidTopic  uint64 // longer, or of more levels, than the gateway takes
 	SessionEnded  uint64 // waited for a session that expired or was replaced
 	Damaged       uint64 // unreadable after a fault of the disk
 	Unreadable    uint64 // batches that could not be unpacked
@@ -122,6 +123,7 @@ func (d Dropped) All() iter.Seq2[string, uint64] {
 		}{
 			{lossAway, d.Away}, {lossSlow, d.SlowReader}, {lossFull, d.QueueFull}, {"rejected", d.Rejected},
 			{lossExpired, d.Expired}, {lossOld, d.TooOld}, {lossTooLarge, d.TooLarge}, {"refused", d.Refused}, {"not_authorized", d.NotAuthorized},
+			{"invalid_topic", d.InvalidTopic},
 			{"session_ended", d.SessionEnded}, {lossDamaged, d.Damaged}, {"unreadable", d.Unreadable},
 		} {
 			if !yield(r.name, r.count) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sluice/codec"
+	"sluice/gateway/topic"
 	"sluice/gateway/transport"
 )
 
@@ -39,10 +40,14 @@ const (
 
 	subscriptionSize = 256     // bytes, about, that one takes besides its filter
 	maxSubscriptions = 4 << 20 // bytes, for one session: above 10,000 subscriptions
-
-	// maxName bounds topics and filters, in bytes: they have to fit in a key of the store.
-	maxName = 65000
 )
+
+// maxName bounds topics and filters, in bytes: they have to fit in a key of the store.
+const maxName = 65000
+
+// takes says whether a valid topic name, or a filter without $share/group/, is one that the
+// gateway takes. What is on disk from before there was such a bound stays.
+func takes(name []byte) bool { return len(name) <= maxName && !topic.TooDeep(name) }
 
 func (l *subscriptions) find(filter []byte) (i int, ok bool) {
 	if l.index != nil {
@@ -115,7 +120,7 @@ func (c *conn) admitSubscriptions(p *codec.Subscribe) (now subscribing) {
 	for i := range p.Subscriptions {
 		req := &p.Subscriptions[i]
 		code := c.admitSubscription(req)
-		if code == codec.TopicFilterInvalid && c.version != codec.V5 {
+		if code == codec.TopicFilterInvalid && c.version != codec.V5 && codec.ValidFilter(req.Filter) != nil {
 			c.close(code, "invalid topic filter")
 			return now
 		}
@@ -157,11 +162,11 @@ func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 
 // admitSubscription says which QoS is granted, or why none.
 func (c *conn) admitSubscription(req *codec.Subscription) codec.ReasonCode {
-	if err := codec.ValidFilter(req.Filter); err != nil || len(req.Filter) > maxName {
-		return codec.TopicFilterInvalid
-	}
 	to := c.session
 	_, inner, _ := codec.SplitShare(req.Filter)
+	if len(req.Filter) > maxName || !takes(inner) || codec.ValidFilter(req.Filter) != nil {
+		return codec.TopicFilterInvalid
+	}
 	if access := c.srv.cfg.Access; access != nil && !c.trusted && !access.CanSubscribe(c.user, to.id, inner) {
 		return codec.NotAuthorized
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/tls"
@@ -320,6 +321,7 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		if b.MaxUpSize != 0 {
 			c.between("MAX_UP_SIZE", b.MaxUpSize, 128, 256<<20)
 		}
+		c.levels(b)
 		c.tokens(b)
 		c.preset(environ, b)
 		b.files = digest(b.CA, b.Cert, b.Key, b.JWTKey, b.BatchDictionary)
@@ -346,6 +348,22 @@ func (c *checker) bridges(environ map[string]string, s *settings) {
 		}
 	}
 	c.topics(s)
+}
+
+// levels: the gateway has no topics of more, whatever upstreams have.
+func (c *checker) levels(b *bridgeSettings) {
+	check := func(name, text string) {
+		if topic.TooDeep([]byte(text)) {
+			c.add(name, "%.100q has more than %d levels, which no topic of the gateway has", text, topic.MaxLevels)
+		}
+	}
+	for _, r := range b.Up {
+		check("UP", r.Filter)
+	}
+	for _, r := range b.Down {
+		_, filter, _ := codec.SplitShare([]byte(r.Filter))
+		check("DOWN", cmp.Or(r.To, b.DownPrefix+string(filter)))
+	}
 }
 
 // topics checks the rules of all bridges together: messages may go round through several.

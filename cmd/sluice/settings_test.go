@@ -313,6 +313,21 @@ func TestFaults(t *testing.T) {
 				"SLUICE_BRIDGE_2_CA: set, but mqtt:// is without TLS",
 			},
 		},
+		"topics of more levels than there are": {
+			map[string]string{
+				"SLUICE_SN_PREDEFINED": "1=" + strings.Repeat("a/", 200) + "a",
+				"SLUICE_BRIDGE_0_URL":  "mqtt://a", "SLUICE_BRIDGE_0_UP": "a," + strings.Repeat("+/", 200) + "#",
+				"SLUICE_BRIDGE_1_URL": "mqtt://a", "SLUICE_BRIDGE_1_DOWN": strings.Repeat("b/", 300) + "b -> b,c -> " + strings.Repeat("c/", 200) + "c",
+				"SLUICE_BRIDGE_2_URL": "mqtt://a", "SLUICE_BRIDGE_2_DOWN": "$share/g/a", "SLUICE_BRIDGE_2_DOWN_PREFIX": strings.Repeat("d/", 200),
+				"SLUICE_BRIDGE_3_URL": "mqtt://a", "SLUICE_BRIDGE_3_DOWN": "$share/g/a", "SLUICE_BRIDGE_3_DOWN_PREFIX": strings.Repeat("d/", 199),
+			},
+			[]string{
+				`SLUICE_SN_PREDEFINED: line 1: topic "a/a/a`,
+				`SLUICE_BRIDGE_0_UP: "+/+/+`,
+				`SLUICE_BRIDGE_1_DOWN: "c/c/c`,
+				`SLUICE_BRIDGE_2_DOWN: "d/d/d`,
+			},
+		},
 		"the line of a bridge": {
 			map[string]string{
 				"SLUICE_BRIDGE_0_URL": "mqtt://a", "SLUICE_BRIDGE_0_UP": "a",

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -204,30 +205,63 @@ func countAnswers(in *bufio.Reader, n int) error {
 	return nil
 }
 
-// deepTopics are published and subscribed to, retained and forgotten: slashes, and
-// wildcards, as many as fit.
+// deepTopics are subscribed to and published to: slashes, and wildcards, as many as fit. They
+// are refused, which 3.1.1 has no word for where it publishes: it is cut off, and comes again.
 func deepTopics(ctx context.Context, at Target) error {
 	const longest = 65_000 // bytes that the gateway takes
-	return crowd(ctx, 2, at.Addr, func(i int, c *client) error {
-		go swallow(c)
-		for n := 0; rest(ctx, 17*time.Millisecond); n++ {
-			own := fmt.Sprintf("%d/%d", i, n)
-			topic := own + strings.Repeat("/", longest-len(own))
-			filter := own + strings.Repeat("/+", (longest-len(own))/2)
-			packets := wire.Bytes(
-				wire.Subscribe(c.version, 1, 1, topic, filter, strings.Repeat("+/", longest/2-1)+"#", strings.Repeat("/", longest-n)),
-				wire.Publish{Topic: topic, QoS: 1, ID: 1, Retain: true, Payload: "deep"}.Bytes(c.version),
-				wire.Publish{Topic: strings.Repeat("/", longest), QoS: 1, ID: 2, Payload: "deep"}.Bytes(c.version),
-				wire.Publish{Topic: topic, Retain: true}.Bytes(c.version),
-				wire.Unsubscribe(c.version, 2, topic, filter),
-				wire.Unsubscribe(c.version, 3, strings.Repeat("+/", longest/2-1)+"#", strings.Repeat("/", longest-n)),
-			)
-			if _, err := c.Write(packets); err != nil {
+	slashes := strings.Repeat("/", longest)
+	filters := []string{slashes, "$share/g/" + slashes[:longest-9], strings.Repeat("+/", longest/2-1) + "#", "a" + strings.Repeat("/+", longest/2-1)}
+	for ctx.Err() == nil {
+		err := crowd(ctx, 2, at.Addr, func(_ int, c *client) error {
+			no, none := byte(0x80), byte(0)
+			if c.version == wire.V5 {
+				no, none = 0x8F, 0x11
+			}
+			c.Write(wire.Bytes(
+				wire.Publish{Topic: slashes, Retain: true, Payload: "deep"}.Bytes(c.version),
+				wire.Subscribe(c.version, 1, 1, filters...),
+				wire.Unsubscribe(c.version, 2, filters...),
+			))
+			if err := errors.Join(c.refused(wire.SUBACK, no), c.refused(wire.UNSUBACK, none)); err != nil {
 				return err
 			}
+			c.Write(wire.Publish{Topic: slashes, QoS: 1, ID: 3, Payload: "deep"}.Bytes(c.version))
+			if c.version != wire.V5 {
+				return c.cutOff()
+			}
+			c.Write(wire.Publish{Topic: slashes, QoS: 2, ID: 4, Payload: "deep"}.Bytes(c.version))
+			return errors.Join(c.refused(wire.PUBACK, 0x90), c.refused(wire.PUBREC, 0x90))
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		rest(ctx, 17*time.Millisecond)
+	}
+	return nil
+}
+
+// refused wants an answer of a kind, and that code for all.
+func (c *client) refused(kind, code byte) error {
+	c.SetReadDeadline(time.Now().Add(patience))
+	p, err := c.next()
+	switch {
+	case err != nil:
+		return err
+	case p.Type != kind || slices.ContainsFunc(p.Codes, func(got byte) bool { return got != code }):
+		return fmt.Errorf("%v for a topic of 65,000 levels", p)
+	}
+	return nil
+}
+
+// cutOff wants the connection to end.
+func (c *client) cutOff() error {
+	c.SetReadDeadline(time.Now().Add(patience))
+	p, err := c.next()
+	ne := net.Error(nil)
+	if err == nil || errors.As(err, &ne) && ne.Timeout() {
+		return fmt.Errorf("%v, and no end of the connection", p)
+	}
+	return nil
 }
 
 // largePackets are as large as the gateway allows: a few whole ones go to a subscriber,

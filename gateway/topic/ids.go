@@ -232,6 +232,9 @@ func (p *Predefined) add(line string) error {
 	if err := codec.ValidTopic([]byte(name)); err != nil {
 		return fmt.Errorf("topic %q: %s", name, err.Text)
 	}
+	if TooDeep([]byte(name)) {
+		return fmt.Errorf("topic %.100q of topic id %d has more than %d levels, which the gateway does not take", name, n, MaxLevels)
+	}
 	if other, taken := p.names[uint16(n)]; taken {
 		return fmt.Errorf("topic id %d is %q already", n, other)
 	}

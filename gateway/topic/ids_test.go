@@ -154,6 +154,7 @@ func TestPredefined(t *testing.T) {
 	if p.Len() != 3 || (*Predefined)(nil).Len() != 0 {
 		t.Error("miscounted")
 	}
+	deep := "7 " + strings.Repeat("/", MaxLevels)
 	for text, why := range map[string]string{
 		"1":                `line 1: "1": write a number, a space and a topic, such as 7 plant/pump/pressure`,
 		"\nx y":            `line 2: "x" is not a topic id from 1 to 65534`,
@@ -166,6 +167,7 @@ func TestPredefined(t *testing.T) {
 		"1 \xff":           `line 1: topic "\xff": `,
 		"-1 a":             `line 1: "-1" is not`,
 		"1000000000000 aa": `line 1: "1000000000000" is not`,
+		deep:               `line 1: topic "////`,
 	} {
 		if _, err := ParsePredefined(strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), why) {
 			t.Errorf("%q: %v, want %s", text, err, why)

@@ -369,3 +369,15 @@ func BenchmarkNamesMatch(b *testing.B) {
 		})
 	}
 }
+
+func TestTooDeep(t *testing.T) {
+	for topic, want := range map[string]bool{
+		"a": false, strings.Repeat("x", 5*MaxLevels): false,
+		strings.Repeat("/", MaxLevels-1): false, strings.Repeat("/", MaxLevels): true,
+		strings.Repeat("ab/", MaxLevels-1) + "ab": false, strings.Repeat("+/", MaxLevels) + "#": true,
+	} {
+		if TooDeep([]byte(topic)) != want {
+			t.Errorf("%.50q of %d levels: want %v", topic, strings.Count(topic, "/")+1, want)
+		}
+	}
+}
