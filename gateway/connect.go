@@ -56,6 +56,8 @@ func (c *conn) checkConnect(p *codec.Connect) (codec.ReasonCode, string) {
 		return codec.NotAuthorized, "the will's topic begins with $"
 	case p.Will != nil && !takes(p.Will.Topic):
 		return codec.TopicNameInvalid, "the will's topic is too long, or has too many levels"
+	case p.Will != nil && len(p.Will.User) > maxList:
+		return codec.ImplementationSpecificError, "the will has too many user properties"
 	}
 	return codec.Success, ""
 }

@@ -123,6 +123,10 @@ func (s *Server) admit(c *conn, p *codec.Message) (code codec.ReasonCode, known 
 		s.drop(&s.stats.Dropped.InvalidTopic)
 		return codec.TopicNameInvalid, nil
 	}
+	if len(p.User) > maxList {
+		s.drop(&s.stats.Dropped.TooLarge)
+		return codec.ImplementationSpecificError, nil
+	}
 	if !c.trusted && p.Topic[0] == '$' || !c.mayPublish(c.session.id, p.Topic) {
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized, nil

@@ -95,11 +95,15 @@ func (r *route) size(name []byte) int {
 // many, each for a single retained message.
 var nobody = new(route)
 
+// searched is what a step in a tree of topics counts as, in copied bytes: who publishes to ever new topics that
+// thousands of filters match, or asks for what is retained, lets others have their turn as well.
+const searched = 128
+
 // match makes the route of a topic from the tree.
 func (s *Server) match(name []byte) *route {
 	r := nobody
 	var places map[*session]int
-	s.subs.Match(name, func(sub *subscription) {
+	steps := s.subs.Match(name, func(sub *subscription) {
 		if r == nobody {
 			r, places = new(route), make(map[*session]int)
 		}
@@ -121,6 +125,7 @@ func (s *Server) match(name []byte) *route {
 			h.own.add(sub)
 		}
 	})
+	s.copied += uint64(steps * searched)
 	return r
 }
 

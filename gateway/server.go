@@ -83,7 +83,7 @@ type Server struct {
 	nextKey    uint64                // of the next session
 	committed  uint64                // the last epoch known to be durable
 	waiting    []*conn               // with acknowledgements that wait for the disk or for others
-	unfinished map[*conn]subscribing // SUBSCRIBEs whose retained messages are being sent
+	unfinished map[*conn]subscribing // packets that are handled in parts
 	blocked    []*session            // with QoS 2 messages that wait for the disk to be sent
 	tickets    []*ticket             // used no more
 	touched    []movedLane           // whose windows have moved since they were stored
@@ -131,6 +131,7 @@ func New(cfg Config) *Server {
 		log:        cfg.Log,
 		start:      time.Now(),
 		hash:       make(chan struct{}, 2),
+		dec:        codec.Decoder{MaxList: maxList},
 		records:    codec.Decoder{FromServer: true},
 		sessions:   make(map[string]*session),
 		conns:      make(map[*conn]struct{}),

@@ -40,7 +40,7 @@ type Dropped struct {
 	Rejected      uint64 // by the policy reject, or while the disk fails: the publisher was told or not acknowledged
 	Expired       uint64
 	TooOld        uint64 // waited for longer than Limits.MaxAge
-	TooLarge      uint64 // for the client's Maximum Packet Size, or a datagram
+	TooLarge      uint64 // for the client's Maximum Packet Size, or a datagram, or with more user properties than the gateway takes
 	Refused       uint64 // by an MQTT-SN device
 	NotAuthorized uint64
 	InvalidTopic  uint64 // longer, or of more levels, than the gateway takes

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sluice/codec"
+	"sluice/codec/batch"
 	"sluice/gateway/topic"
 	"sluice/gateway/transport"
 )
@@ -44,6 +45,10 @@ const (
 
 // maxName bounds topics and filters, in bytes: they have to fit in a key of the store.
 const maxName = 65000
+
+// maxList bounds the topic filters of a packet and the user properties of a message: a million
+// bytes of small ones would take a hundred times as long as as many of payload.
+const maxList = batch.MaxMessages
 
 // takes says whether a valid topic name, or a filter without $share/group/, is one that the
 // gateway takes. What is on disk from before there was such a bound stays.
@@ -89,49 +94,67 @@ func (l *subscriptions) remove(i int) {
 	l.list = l.list[:last]
 }
 
-// subscribing is a SUBSCRIBE that was answered, while its retained messages are sent.
+// maxFilters is how many filters a connection may subscribe to, or unsubscribe from, before the
+// others have their turn.
+const maxFilters = 256
+
+// subscribing is a SUBSCRIBE or UNSUBSCRIBE that is handled in parts.
 type subscribing struct {
-	codes []codec.ReasonCode
-	fresh []bool // what was not subscribed to before
-	next  int    // the filter whose retained messages come next
+	codes []codec.ReasonCode // of the filters that were looked at
+	fresh []bool             // which of them were not subscribed to before
+	next  int                // the filter whose retained messages come next
+}
+
+// part is those of a packet's filters that have no codes yet, as many as are good for one turn.
+func part[T any](s *Server, filters []T, now *subscribing) []T {
+	n := len(now.codes)
+	filters = filters[n:min(n+maxFilters, len(filters))]
+	s.copied += uint64(len(filters) * maxCopied / maxFilters)
+	return filters
+}
+
+// handled notes how far a packet is handled, or that it is over. It comes again as long as
+// Server.unfinished has it.
+func (c *conn) handled(now subscribing, over bool) {
+	if over {
+		delete(c.srv.unfinished, c)
+	} else {
+		c.srv.unfinished[c] = now
+	}
 }
 
 // subscribe takes a SUBSCRIBE: each filter gets a code, then retained messages follow.
-// It is not over as long as Server.unfinished has it, and is to come again then.
 func (c *conn) subscribe(p *codec.Subscribe) {
-	s := c.srv
-	now, begun := s.unfinished[c]
-	if !begun {
-		now = c.admitSubscriptions(p)
-	}
-	switch over := c.sendRetained(p, &now); {
-	case !over:
-		s.unfinished[c] = now
-	case begun:
-		delete(s.unfinished, c)
-	}
+	now := c.srv.unfinished[c]
+	over := c.admitSubscriptions(p, &now) && c.sendRetained(p, &now)
+	c.handled(now, over)
 }
 
-// admitSubscriptions gives each filter its code.
-func (c *conn) admitSubscriptions(p *codec.Subscribe) (now subscribing) {
-	to := c.session
-	codes := make([]codec.ReasonCode, 0, len(p.Subscriptions))
-	fresh := make([]bool, len(p.Subscriptions))
-	for i := range p.Subscriptions {
-		req := &p.Subscriptions[i]
-		code := c.admitSubscription(req)
+// admitSubscriptions gives each filter its code, and answers when all have one. It says
+// whether they have, or the connection is over.
+func (c *conn) admitSubscriptions(p *codec.Subscribe, now *subscribing) (over bool) {
+	if len(now.codes) == len(p.Subscriptions) {
+		return true
+	}
+	subs := part(c.srv, p.Subscriptions, now)
+	for i := range subs {
+		req := &subs[i]
+		code, fresh := c.admitSubscription(req), false
 		if code == codec.TopicFilterInvalid && c.version != codec.V5 && codec.ValidFilter(req.Filter) != nil {
 			c.close(code, "invalid topic filter")
-			return now
+			return true
 		}
 		if code < codec.UnspecifiedError {
-			fresh[i] = to.subscribe(req, p.SubscriptionID)
+			fresh = c.session.subscribe(req, p.SubscriptionID)
 		}
-		codes = append(codes, code)
+		now.codes, now.fresh = append(now.codes, code), append(now.fresh, fresh)
 	}
-	suback := codec.Suback{ID: p.ID, Codes: codes}
+	if len(now.codes) < len(p.Subscriptions) {
+		return false
+	}
+	suback := codec.Suback{ID: p.ID, Codes: now.codes}
 	c.answer(codec.TypeSuback, suback.Append(nil, c.version))
-	return subscribing{codes: codes, fresh: fresh}
+	return true
 }
 
 // sendRetained sends what is retained under one filter after the other, as much as is
@@ -155,7 +178,12 @@ func (c *conn) sendRetained(p *codec.Subscribe, now *subscribing) (over bool) {
 		if now.fresh[now.next] {
 			c.session.provision(req.Filter, false)
 		}
-		seen += 1 + s.retained.Len() // at worst
+		looked := 1
+		if codec.HasWildcard(req.Filter) {
+			looked += s.retained.Len() // at worst
+		}
+		seen += looked
+		s.copied += uint64(looked * searched)
 	}
 	return true
 }
@@ -224,18 +252,21 @@ func (to *session) attachSubscription(sub *subscription) {
 
 // unsubscribe takes an UNSUBSCRIBE.
 func (c *conn) unsubscribe(p *codec.Unsubscribe) {
-	to := c.session
-	codes := make([]codec.ReasonCode, 0, len(p.Filters))
-	for _, filter := range p.Filters {
+	to, now := c.session, c.srv.unfinished[c]
+	for _, filter := range part(c.srv, p.Filters, &now) {
 		code := codec.NoSubscriptionExisted
 		if i, found := to.subs.find(filter); found {
 			to.unsubscribe(i)
 			code = codec.Success
 		}
-		codes = append(codes, code)
+		now.codes = append(now.codes, code)
 	}
-	unsuback := codec.Unsuback{ID: p.ID, Codes: codes}
-	c.answer(codec.TypeUnsuback, unsuback.Append(nil, c.version))
+	over := len(now.codes) == len(p.Filters)
+	if over {
+		unsuback := codec.Unsuback{ID: p.ID, Codes: now.codes}
+		c.answer(codec.TypeUnsuback, unsuback.Append(nil, c.version))
+	}
+	c.handled(now, over)
 }
 
 // answer sends an encoded acknowledgement once what was staged last is on disk, if the

@@ -53,20 +53,20 @@ func (t *Tree[T]) Remove(filter string, v T) bool {
 
 // Match calls visit for all values whose filter matches the topic name, in no
 // order. The time it takes grows with the depth of topic and with the filters
-// of its levels or + on the way; it allocates nothing. visit must not change
-// the tree.
-func (t *Tree[T]) Match(topic []byte, visit func(T)) {
+// of its levels or + on the way, of which it returns about how many there were; it
+// allocates nothing. visit must not change the tree.
+func (t *Tree[T]) Match(topic []byte, visit func(T)) (steps int) {
 	name := view(topic)
 	if name == "" {
-		return
+		return 0
 	}
 	if name[0] == '$' { // a filter that begins with a wildcard does not match [MQTT-4.7.2-1]
 		if n := t.root.child(first(name)); n != nil {
-			matchNode(n, name, 0, visit)
+			return matchNode(n, name, 0, visit)
 		}
-		return
+		return 0
 	}
-	matchBranch(&t.root, name, 0, visit)
+	return matchBranch(&t.root, name, 0, visit)
 }
 
 // Generation changes with every Add and Remove: what was matched before is
@@ -75,52 +75,54 @@ func (t *Tree[T]) Generation() uint64 { return t.generation }
 
 // matchBranch matches the levels of name from the one at name[at], if any is
 // left, with the children of b.
-func matchBranch[T comparable](b *branch[subscribers[T]], name string, at int, visit func(T)) {
+func matchBranch[T comparable](b *branch[subscribers[T]], name string, at int, visit func(T)) (steps int) {
 	if b.hash != nil { // also where no level is left: "sport/#" matches "sport"
-		visitAll(b.hash, visit)
+		steps += visitAll(b.hash, visit)
 	}
 	if at > len(name) {
-		return
+		return steps
 	}
 	if n := b.child(name[at:end(name, at)]); n != nil {
-		matchNode(n, name, at, visit)
+		steps += matchNode(n, name, at, visit)
 	}
 	if b.plus != nil {
-		matchNode(b.plus, name, at, visit)
+		steps += matchNode(b.plus, name, at, visit)
 	}
+	return steps
 }
 
 // matchNode matches the levels of name from the one at name[at] with n's path
 // and what is below.
-func matchNode[T comparable](n *node[subscribers[T]], name string, at int, visit func(T)) {
-	for i := 0; i <= len(n.path); {
+func matchNode[T comparable](n *node[subscribers[T]], name string, at int, visit func(T)) (steps int) {
+	for i := 0; i <= len(n.path); steps++ {
 		levelEnd := end(n.path, i)
 		level := n.path[i:levelEnd]
 		if level == "#" {
-			visitAll(n, visit)
-			return
+			return steps + visitAll(n, visit)
 		}
 		if at > len(name) {
-			return
+			return steps + 1
 		}
 		nameEnd := end(name, at)
 		if level != "+" && level != name[at:nameEnd] {
-			return
+			return steps + 1
 		}
 		i, at = levelEnd+1, nameEnd+1
 	}
 	if at > len(name) {
-		visitAll(n, visit)
+		steps += visitAll(n, visit)
 	}
 	if n.below != nil {
-		matchBranch(n.below, name, at, visit)
+		steps += matchBranch(n.below, name, at, visit)
 	}
+	return steps
 }
 
-func visitAll[T comparable](n *node[subscribers[T]], visit func(T)) {
+func visitAll[T comparable](n *node[subscribers[T]], visit func(T)) (steps int) {
 	for _, v := range n.value {
 		visit(v)
 	}
+	return len(n.value)
 }
 
 // view is b as a string, for as long as b does not change.
