@@ -75,6 +75,13 @@ func (s *Server) decodeRecord(rec []byte) (waiting, error) {
 	return m, nil
 }
 
+// recordVia is the shared subscription by which the message of a record came, "" if by none.
+func recordVia(rec []byte) string {
+	f := fields{b: rec}
+	f.uvarint()
+	return f.string()
+}
+
 // recordSize is about what a message takes in a queue, in bytes.
 func recordSize(m *codec.Message) int64 {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData) + 24

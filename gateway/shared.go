@@ -92,6 +92,9 @@ func (g *group) full(size int64) bool {
 // handOn gives another member what waits for a session that ends and came to it by a
 // shared subscription, but for QoS 2 messages already sent. [MQTT-4.8.2-4] to [MQTT-4.8.2-6]
 func (to *session) handOn() {
+	if len(to.srv.groups) == 0 {
+		return // it may have hundreds of thousands
+	}
 	for l := range to.lanes {
 		to.handOnLane(l)
 	}
@@ -104,9 +107,12 @@ func (to *session) handOnLane(l *lane) {
 		if !ok {
 			continue
 		}
+		g := s.groups[recordVia(rec)]
+		if g == nil {
+			continue
+		}
 		m, err := s.decodeRecord(rec)
-		g := s.groups[m.via]
-		if err != nil || g == nil || m.QoS == 2 && l.window.phaseOf(seq) == sent {
+		if err != nil || m.QoS == 2 && l.window.phaseOf(seq) == sent {
 			continue
 		}
 		pub := publication{Message: cloneMessage(m.Message), expires: m.expires, live: true}
