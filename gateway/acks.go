@@ -186,7 +186,7 @@ func (c *conn) sendAcks(acks []ack) {
 		c.dev.sendAcks(acks)
 		return
 	}
-	b := c.tc.Begin()
+	b := c.tc.Begin(0)
 	for i := range acks {
 		b = c.appendAck(b, &acks[i])
 		acks[i].ticket.leave()

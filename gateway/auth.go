@@ -72,5 +72,5 @@ func (c *conn) step(message []byte) {
 
 func (c *conn) sendAuth(code codec.ReasonCode, data []byte) {
 	p := codec.Auth{Code: code, AuthMethod: []byte(access.Method), AuthData: data}
-	c.tc.End(p.Append(c.tc.Begin(), c.version))
+	c.tc.End(p.Append(c.tc.Begin(0), c.version))
 }

@@ -66,14 +66,12 @@ type conn struct {
 }
 
 // maxTurn is how many packets of a connection are handled before the others have their
-// turn. They are not looked at one by one for what they cost: as many as this, when they
-// are of a usual size, fill what is read at a time.
-const maxTurn = 1024
-
-// maxCopied is how many bytes of messages, for all recipients together, a connection may have
-// copied before the others have their turn: large messages for many take long. It is about
-// what small ones for a hundred are, when they fill what is read at a time.
-const maxCopied = 2 << 20
+// turn, and maxCopied how many bytes of messages, for all recipients together, it may have
+// copied: more than that take longer than others should wait, some 50 us.
+const (
+	maxTurn   = 512
+	maxCopied = 256 << 10
+)
 
 // receive takes what has come and returns how much of it: whole packets only.
 func (c *conn) receive(b []byte) (n int) {
@@ -146,7 +144,7 @@ func (c *conn) handle(p codec.Packet) {
 	case *codec.Pubcomp:
 		c.session.completed(p.ID)
 	case *codec.Pingreq:
-		c.tc.End((&codec.Pingresp{}).Append(c.tc.Begin(), c.version))
+		c.tc.End((&codec.Pingresp{}).Append(c.tc.Begin(0), c.version))
 	case *codec.Connect:
 		c.connect(p)
 	case *codec.Subscribe:
@@ -219,7 +217,7 @@ func (c *conn) close(code codec.ReasonCode, text string) {
 	}
 	if c.state == connected && c.version == codec.V5 {
 		p := codec.Disconnect{Code: code, ReasonString: []byte(text)}
-		b := c.tc.Begin()
+		b := c.tc.Begin(0)
 		n := len(b)
 		b = p.Append(b, c.version)
 		if c.tooLarge(len(b) - n) { // [MQTT-3.14.2-3]

@@ -122,7 +122,7 @@ func (c *conn) refuseConnect(code codec.ReasonCode, text string) {
 		c.version = codec.V311
 	}
 	if !c.tooLarge(minConnack) {
-		c.tc.End(p.Append(c.tc.Begin(), c.version))
+		c.tc.End(p.Append(c.tc.Begin(0), c.version))
 	}
 	c.end(text)
 }
@@ -190,7 +190,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		c.dev.connack(codec.Success)
 	} else {
 		welcome.SessionPresent = present && c.version != codec.V31
-		c.tc.End(welcome.Append(c.tc.Begin(), c.version))
+		c.tc.End(welcome.Append(c.tc.Begin(0), c.version))
 	}
 	to.pump()
 }

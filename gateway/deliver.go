@@ -302,7 +302,7 @@ func (c *conn) write(out *codec.Publish, expires time.Duration) bool {
 			out.Topic = nil
 		}
 	}
-	b := c.tc.Begin()
+	b := c.tc.Begin(len(topic) + len(out.Payload) + 32)
 	n := len(b)
 	b = out.Append(b, c.version)
 	if fresh && c.tooLarge(len(b)-n) { // it may fit without the news of an alias

@@ -146,7 +146,7 @@ type plainEcho struct{ n atomic.Int64 }
 
 func (r *plainEcho) Open(*Conn) { r.n.Add(1) }
 func (r *plainEcho) Receive(c *Conn, b []byte) (int, error) {
-	c.End(append(c.Begin(), b...))
+	c.End(append(c.Begin(0), b...))
 	return len(b), nil
 }
 func (r *plainEcho) BeginRound()         {}

@@ -84,8 +84,8 @@ type Conn struct {
 	// of a buffer pool and of a loop's list are taken.
 	mu      sync.Mutex
 	peer    netip.AddrPort
-	out     *buffer // from End, not yet with the driver; nil if empty
-	unsent  int     // bytes with the driver that the socket has not taken
+	out     *buffer // from End, not yet with the driver: the last of a ring; nil if empty
+	unsent  int     // bytes in the others of that ring, and with the driver, which the socket has not taken
 	cause   error   // why it closes
 	paused  bool    // by Pause
 	again   bool    // Resume or Yield was called: what Receive has not taken is to come again
@@ -104,27 +104,36 @@ type driver interface {
 	poke()
 }
 
-// Begin locks the output and returns it. The caller appends whole packets,
-// changing nothing of what is there, and must call End before anything else
-// on this Conn. What is appended on a Conn that is closing is discarded.
-func (c *Conn) Begin() []byte {
+// Begin locks the output and returns it. The caller appends whole packets, of which it
+// may say that they are large: about n bytes. It changes nothing of what is there, and
+// must call End before anything else on this Conn. What is appended on a Conn that is
+// closing is discarded.
+func (c *Conn) Begin(n int) []byte {
 	c.mu.Lock()
 	if c.closing || c.broken {
 		return nil
 	}
-	if c.out == nil {
-		c.out = newBuffer(0)
-		if c.ws != nil {
-			c.out.b = c.out.b[:frameRoom]
-		}
-	}
-	// Growing early from the pool spares most growing by append, which would also
-	// make a large buffer larger by a quarter only, each time.
-	switch n := cap(c.out.b); {
-	case n < 1<<maxClass && len(c.out.b) > n/2, n >= 1<<maxClass && n-len(c.out.b) < 4<<10:
-		c.out.grow(n)
+	switch b := c.out; {
+	case b == nil:
+		c.out = c.newOutput(n)
+		c.out.next = c.out
+	case len(b.b) > pieceSize/2, n > pieceSize: // what lies there is not copied once more
+		c.unsent += len(b.b)
+		c.out = c.newOutput(max(n, pieceSize))
+		c.out.next, b.next = b.next, c.out
+	case len(b.b)+n > cap(b.b)/2: // so early that append need not
+		b.grow(max(n, cap(b.b)))
 	}
 	return c.out.b
+}
+
+// newOutput is room for n bytes.
+func (c *Conn) newOutput(n int) *buffer {
+	b := newBuffer(n)
+	if c.ws != nil {
+		b.b = b.b[:frameRoom]
+	}
+	return b
 }
 
 // End gives the output back, unlocks it, and has it sent. Several Ends of one
@@ -135,9 +144,8 @@ func (c *Conn) End(b []byte) {
 		return
 	}
 	c.out.b = b
-	if len(b) == 0 || c.ws != nil && len(b) == frameRoom {
-		c.out.free()
-		c.out = nil
+	if len(b) == 0 || c.ws != nil && len(b) == frameRoom { // nothing, and never was
+		c.undo()
 		return
 	}
 	if c.count() > MaxPending {
@@ -146,6 +154,22 @@ func (c *Conn) End(b []byte) {
 		return
 	}
 	c.driver.poke()
+}
+
+// undo takes the last buffer of the ring, which is empty, out of it.
+func (c *Conn) undo() {
+	last := c.out
+	b := last
+	for b.next != last {
+		b = b.next
+	}
+	if c.out = b; b == last {
+		c.out = nil
+	} else {
+		c.unsent -= len(b.b)
+		b.next = last.next
+	}
+	last.free()
 }
 
 // Pending is how many bytes of output the socket has not taken yet.
@@ -359,12 +383,28 @@ func (c *Conn) take() (b *buffer) {
 	case c.ws != nil:
 		b = c.ws.take(c)
 	default:
-		b, c.out = c.out, nil
+		b = c.takeOutput()
 	}
 	if b != nil {
-		c.unsent = len(b.rest())
+		c.unsent += len(b.rest())
 	}
 	c.count()
+	return b
+}
+
+// takeOutput takes the first buffer out of the ring, if there is one. mu is held.
+func (c *Conn) takeOutput() *buffer {
+	if c.out == nil {
+		return nil
+	}
+	b := c.out.next
+	if b == c.out {
+		c.out = nil
+	} else {
+		c.out.next = b.next
+		c.unsent -= len(b.b)
+	}
+	b.next = nil
 	return b
 }
 
@@ -399,11 +439,10 @@ func (c *Conn) lose() (writable bool) {
 // discard drops all output, for good. mu is held.
 func (c *Conn) discard() {
 	c.broken = true
-	c.unsent = 0
-	if c.out != nil {
-		c.out.free()
-		c.out = nil
+	for b := c.takeOutput(); b != nil; b = c.takeOutput() {
+		b.free()
 	}
+	c.unsent = 0
 	c.count()
 }
 

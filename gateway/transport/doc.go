@@ -29,6 +29,9 @@
 // connection of another loop is put on that loop's list, and the loop is woken
 // if it sleeps.
 //
+// Connections that bring or are sent much do not get all that in one round. They stand in
+// one of two lines, of readers and of writers, and have turns, a few in each round.
+//
 // A TCP connection is accepted when its client has sent something, which one that speaks
 // MQTT does at once. The loop that accepts it answers that, and hands it to the one whose
 // turn it is, which it wakes only if something is left to be done.
@@ -46,8 +49,8 @@
 // that is. There is one read
 // buffer per loop; what the handler could not use yet, an incomplete packet,
 // is kept with the Conn, in a buffer that grows with the bytes that have come
-// and never with what they announce. Output lies in pooled buffers that go back
-// when written. A stream holds a read buffer of 512 bytes, up to 16 KiB under
+// and never with what they announce. Output lies in pooled buffers of up
+// to 128 KB, unless one packet is larger, that go back when written. A stream holds a read buffer of 512 bytes, up to 16 KiB under
 // load.
 //
 // # Locks and ownership

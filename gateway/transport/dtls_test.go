@@ -651,9 +651,16 @@ func TestDTLSRandomNoncesAreBounded(t *testing.T) {
 	if s.max != maxRandomNonces {
 		t.Fatalf("bound of %d", s.max)
 	}
-	s.mu.Lock() // nobody writes: it was all sent
-	s.max = 3
-	s.mu.Unlock()
+	if !settles(func() bool { // until nobody writes, or looks at the bound
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.writing {
+			s.max = 3
+		}
+		return s.max == 3
+	}) {
+		t.Fatal("it writes on")
+	}
 	wantEcho(t, c, "2")
 	wantEcho(t, c, "3")
 	<-h.gone

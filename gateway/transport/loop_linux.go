@@ -1,42 +1,19 @@
 package transport
 
 import (
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// readSize is the one buffer of a loop, and what one connection may bring
-	// in one round.
-	readSize = 64 << 10
-
-	// readFrames is the same for a WebSocket, which may have a frame in every seven bytes.
-	readFrames = 16 << 10
-
-	// acceptBatch bounds what one round accepts and answers, so that a crowd at the
-	// door does not keep those inside waiting.
-	acceptBatch = 16
-
-	// The client speaks first, whatever the wire. The system gives us a connection when
-	// something has come, and one that stays silent after so many seconds.
-	deferAccept = 1
-
-	// A peer that vanished without a word is noticed after four minutes, even
-	// if its Keep Alive is off.
-	keepAliveIdle     = 120 // seconds
-	keepAliveInterval = 30  // seconds
-	keepAliveCount    = 4
-)
+// readSize is the one buffer of a loop, and what one connection may bring in one round.
+const readSize = 64 << 10
 
 // polled drives a Conn on an event loop.
 type polled struct {
@@ -46,11 +23,12 @@ type polled struct {
 
 	// Guarded by Conn.mu; next belongs to the list as long as queued is set.
 	loop   *loop // nil until take
+	next   *polled
 	queued bool
 	quiet  bool // queued, but the loop was not woken
-	next   *polled
 
 	// Owned by the loop. Only the loop closes fd.
+	written  uint32 // when, by loop.now, it was written to last
 	fd       int32
 	events   uint32  // what epoll watches for; 0: not in epoll
 	opened   bool    // by the loop that has accepted it
@@ -58,8 +36,8 @@ type polled struct {
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
-	heavy    bool    // it filled the buffer when it was read last
-	later    bool    // it is in loop.later
+	heavy    bool    // it brought more than one turn takes when it was read last
+	readable bool    // and more has come: it waits for a turn
 	head     *buffer // what write has begun with
 }
 
@@ -91,15 +69,15 @@ func (c *polled) queue() {
 // loop is an event loop: one goroutine for many connections.
 //
 // A round waits for events, reads once from each connection that has
-// something, tells the handler that this was all, and then attends to each connection on the dirty list: those that
-// were written to by whatever the reads brought, on this loop or another. Of those
-// that bring more than a round takes, only one has its turn in each round: who sends
-// little waits for one of them, however many there are.
+// something, tells the handler that this was all, and then attends to each connection on the
+// dirty list: those that were written to by whatever the reads brought, on this loop or
+// another. Those that bring or take much wait for turns, of which each round has a few.
 type loop struct {
 	// Set once.
 	t      *Transport
 	poller *poller
 	peers  []*loop
+	began  time.Time
 
 	// Shared. asleep is set before the loop looks at dirty and tasks for the
 	// last time, and who adds to those looks at asleep after: one of the two
@@ -115,7 +93,9 @@ type loop struct {
 	buf       []byte
 	conns     []*polled // by descriptor
 	n         int       // of conns
-	later     []*polled // bring much, and wait for their turn
+	readers   line      // bring much, and wait for a turn
+	writers   line      // are sent much, and wait for a turn
+	now       uint32    // see tick
 	ending    []ending  // in the order of their deadlines
 	listeners []*listener
 	turn      int // of peers, for the next connection
@@ -128,21 +108,12 @@ type ending struct {
 	until time.Time
 }
 
-type listener struct {
-	fd      int32
-	wire    wire
-	conf    *tls.Config // nil unless TLS
-	defers  bool        // what is accepted has sent something, as a rule
-	rests   time.Time   // accepts nothing before; zero if it accepts
-	starved bool        // the last accept failed
-}
-
 func newLoop(t *Transport) (*loop, error) {
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{t: t, poller: p, buf: make([]byte, maxRecord+readSize)}
+	l := &loop{t: t, poller: p, began: time.Now(), buf: make([]byte, maxRecord+readSize)}
 	l.idle.Store(true)
 	return l, nil
 }
@@ -173,7 +144,7 @@ func (l *loop) run() {
 		if !l.idle.Load() {
 			l.work()
 		}
-		l.serveOne()
+		l.serve()
 		l.t.handler.EndRound()
 		l.attendAll()
 		l.expire()
@@ -196,7 +167,9 @@ func (l *loop) wait() []unix.EpollEvent {
 }
 
 // busy says whether there is something to do without an event.
-func (l *loop) busy() bool { return l.dirty.Load() != nil || !l.idle.Load() || len(l.later) > 0 }
+func (l *loop) busy() bool {
+	return l.dirty.Load() != nil || !l.idle.Load() || l.readers.first != nil || l.writers.first != nil
+}
 
 // timeout is how long to sleep at most, negative for ever.
 func (l *loop) timeout() time.Duration {
@@ -258,49 +231,15 @@ func (l *loop) event(ev *unix.EpollEvent) {
 		c.mu.Unlock()
 	}
 	if c.events&unix.EPOLLIN != 0 && ev.Events&^unix.EPOLLOUT != 0 {
-		if c.heavy {
-			l.postpone(c)
-		} else {
+		if !c.heavy || c.draining {
 			l.read(c)
+			return
 		}
+		c.readable = true
+		c.mu.Lock()
+		c.poke()
+		c.mu.Unlock()
 	}
-}
-
-// postpone has c wait for its turn among those that bring much.
-func (l *loop) postpone(c *polled) {
-	if !c.later {
-		c.later = true
-		l.later = append(l.later, c)
-	}
-}
-
-// serveOne gives the one that has waited for longest its turn: it goes on with what it
-// brought, or brings more.
-func (l *loop) serveOne() {
-	if len(l.later) == 0 {
-		return
-	}
-	c := l.later[0]
-	l.later = slices.Delete(l.later, 0, 1)
-	c.later = false
-	switch {
-	case c.fd < 0:
-	case c.takeAgain():
-		l.receive(c, nil)
-	case c.events&unix.EPOLLIN != 0:
-		l.read(c)
-	}
-}
-
-// takeAgain says whether what was not taken before is to come again, now.
-func (c *polled) takeAgain() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	again := c.again && !c.paused && !c.closing
-	if again {
-		c.again = false
-	}
-	return again
 }
 
 // read reads once.
@@ -314,7 +253,7 @@ func (l *loop) read(c *polled) {
 	// What TLS decrypts goes to the beginning of buf and must not catch up with
 	// what is still to be decrypted, though it may begin with a part of a record that came before.
 	b := l.buf[maxRecord:]
-	if c.ws != nil {
+	if c.ws != nil && c.ws.tiny {
 		b = b[:readFrames]
 	}
 	n, err := readNow(c.fd, b)
@@ -362,10 +301,16 @@ func (l *loop) end(c *polled) {
 // attendAll takes the dirty list as it is now. What the callbacks add to it
 // waits for the next round, which does not sleep then.
 func (l *loop) attendAll() {
-	for c := l.dirty.Swap(nil); c != nil; {
+	c := l.dirty.Swap(nil)
+	if c != nil {
+		l.tick()
+	}
+	for c != nil {
 		next := c.next
 		c.next = nil
-		l.attend(c)
+		if !l.postpone(c) {
+			l.attend(c)
+		}
 		c = next
 	}
 }
@@ -376,11 +321,7 @@ func (l *loop) attend(c *polled) {
 	c.queued, c.quiet = false, false
 	closing := c.closing
 	again := c.again && !c.paused && !closing
-	switch {
-	case again && c.in != nil && len(c.in.b) > readSize/4:
-		l.postpone(c)
-		again = false
-	case again:
+	if again {
 		c.again = false
 	}
 	c.mu.Unlock()
@@ -397,6 +338,10 @@ func (l *loop) attend(c *polled) {
 	}
 	if again {
 		l.receive(c, nil)
+	}
+	if c.readable {
+		c.readable = false
+		l.read(c)
 	}
 	l.flush(c)
 	switch {
@@ -440,11 +385,20 @@ func (l *loop) reach(fd int32) {
 	}
 }
 
-// flush writes until the socket takes no more.
+// flush writes until the socket takes no more, or for a turn.
 func (l *loop) flush(c *polled) {
-	for c.fill() {
+	for left := writeSize; c.fill(); {
+		if left == 0 {
+			c.mu.Lock()
+			c.poke()
+			c.mu.Unlock()
+			return
+		}
 		b := c.head.rest()
+		b = b[:min(len(b), left)]
 		n, err := writeNow(c.fd, b)
+		left -= n
+		c.written = l.now
 		if err == unix.EAGAIN {
 			return
 		}
@@ -629,82 +583,7 @@ func (l *loop) expire() {
 	if len(l.ending) == 0 {
 		l.ending = nil
 	}
-	for _, ln := range l.listeners {
-		if !ln.rests.IsZero() && !now.Before(ln.rests) {
-			ln.rests = time.Time{}
-			l.poller.ctl(unix.EPOLL_CTL_MOD, ln.fd, unix.EPOLLIN)
-		}
-	}
-}
-
-// accept takes connections, answers what they begin with, and hands them round.
-func (l *loop) accept(ln *listener) {
-	for range acceptBatch {
-		fd, peer, err := acceptNow(ln.fd)
-		switch err {
-		case nil:
-		case unix.EAGAIN:
-			return
-		case unix.EINTR, unix.ECONNABORTED:
-			continue
-		default: // out of descriptors or memory
-			if !ln.starved {
-				l.t.log.Warn("accept", "wire", ln.wire.String(), "err", os.NewSyscallError("accept", err))
-			}
-			ln.starved = true
-			ln.rests = time.Now().Add(acceptPause)
-			l.poller.ctl(unix.EPOLL_CTL_MOD, ln.fd, 0)
-			return
-		}
-		ln.starved = false
-		if !l.t.admit() {
-			unix.Close(int(fd))
-			continue
-		}
-		l.turn = (l.turn + 1) % len(l.peers)
-		c := &polled{
-			fd:   fd,
-			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
-		}
-		c.driver = c
-		if ln.wire == wireWS || ln.wire == wireWSS {
-			c.ws = new(framer)
-		}
-		if ln.conf != nil {
-			c.tls = newSecure(c, ln.conf)
-		} else if ln.defers {
-			l.begin(c)
-		}
-		l.peers[l.turn].take(c)
-	}
-}
-
-// begin reads from a connection that was just accepted, and answers. So CONNECT, which
-// has come by now, takes no look at epoll, and wakes no other loop.
-func (l *loop) begin(c *polled) {
-	c.opened = true
-	l.t.handler.Open(&c.Conn)
-	l.read(c)
-	l.flush(c)
-}
-
-// take has l look after a connection that the calling loop has accepted. Where nothing is
-// to be done for c before more comes, l is not woken, and finds it when that has come.
-func (l *loop) take(c *polled) {
-	c.mu.Lock()
-	defer c.mu.Unlock() // and no sooner may l look at c, whose descriptor it may close
-	c.loop = l
-	c.queue()
-	if c.opened {
-		if err := l.report(c, c.interest()); err != nil {
-			c.gone = true
-			c.discard()
-			c.shutLocked(err)
-		}
-	}
-	if !c.opened || c.closing || c.again || c.waiting() {
-		c.poke()
-	}
+	l.rested(now)
 }
 
 // loops are started by the first listener that needs them.
@@ -738,79 +617,6 @@ func (ls *loops) start(t *Transport) error {
 		go l.run()
 	}
 	return nil
-}
-
-// listen has the connections of ln accepted on a loop; stop closes the
-// listener, and returns when nothing will be accepted any more. It is called
-// with Transport.mu held and takes ln over.
-func (ls *loops) listen(t *Transport, ln net.Listener, w wire, conf *tls.Config) (stop func(), err error) {
-	addr := ln.Addr().String()
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-	}
-	fd, err := detach(ln)
-	if err == nil {
-		if err = ls.start(t); err != nil {
-			unix.Close(fd)
-		}
-	}
-	if err != nil {
-		if w == wireUnix {
-			os.Remove(addr)
-		}
-		return nil, err
-	}
-	in := &listener{fd: int32(fd), wire: w, conf: conf}
-	if w != wireUnix {
-		in.defers = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept) == nil
-		// On Linux, what is accepted inherits these.
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdle)
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveInterval)
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount)
-	}
-	l := ls.all[ls.next]
-	ls.next = (ls.next + 1) % len(ls.all)
-	l.do(func() { l.admit(in) })
-	return func() {
-		done := make(chan struct{})
-		l.do(func() {
-			l.dismiss(in)
-			close(done)
-		})
-		<-done
-		if w == wireUnix {
-			os.Remove(addr)
-		}
-	}, nil
-}
-
-// detach takes the descriptor out of ln, which it closes.
-func detach(ln net.Listener) (fd int, err error) {
-	defer ln.Close()
-	rc, err := ln.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var dup error
-	if err := rc.Control(func(of uintptr) {
-		fd, dup = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0)
-	}); err != nil {
-		return 0, err
-	}
-	return fd, dup
-}
-
-func (l *loop) admit(ln *listener) {
-	l.listeners = append(l.listeners, ln)
-	l.poller.ctl(unix.EPOLL_CTL_ADD, ln.fd, unix.EPOLLIN)
-}
-
-func (l *loop) dismiss(ln *listener) {
-	l.listeners = slices.DeleteFunc(l.listeners, func(x *listener) bool { return x == ln })
-	l.poller.ctl(unix.EPOLL_CTL_DEL, ln.fd, 0)
-	unix.Close(int(ln.fd))
 }
 
 // close has all connections closed, or cut, and the loops end.

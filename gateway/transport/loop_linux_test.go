@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,6 +97,94 @@ func turnsBefore(t *testing.T, step int) int {
 	<-ask
 	c.Write([]byte("little"))
 	return <-served
+}
+
+// What is little is sent before what is much, in whichever order both were written.
+func TestLittleLeavesFirst(t *testing.T) {
+	const much = bulk + 1
+	var conns []*Conn // the first gets little
+	var all []*net.TCPConn
+	dialled := make(chan []*net.TCPConn, 1)
+	written := false
+	there := make(chan []int, 1) // bytes that each client can read when the next round begins
+	tr := start(t, Config{Loops: 1}, &recorder{
+		receive: func(c *Conn, b []byte) (int, error) {
+			if string(b) == "here" {
+				conns = append(conns, c)
+				send(c, b)
+				return len(b), nil
+			}
+			for i, c := range conns {
+				send(c, make([]byte, []int{1, much}[min(i, 1)]))
+			}
+			written, all = true, <-dialled
+			return len(b), nil
+		},
+		round: func(begins bool) {
+			if !begins || !written {
+				return
+			}
+			written = false
+			var n []int
+			for _, c := range all {
+				n = append(n, readable(t, c))
+			}
+			there <- n
+		},
+	})
+	addr := listen(t, tr, "tcp")
+	var clients []*net.TCPConn
+	for range 5 {
+		c := dialTCP(t, addr)
+		c.Write([]byte("here"))
+		want(t, "echo", c, []byte("here"))
+		clients = append(clients, c)
+	}
+	dialled <- clients
+	time.Sleep(2 * often) // nobody was written to shortly before
+	clients[0].Write([]byte("now"))
+	if n := <-there; !slices.Equal(n, []int{1, 0, 0, 0, 0}) {
+		t.Errorf("%v bytes have been sent", n)
+	}
+	for _, c := range clients[1:] {
+		want(t, "much", c, make([]byte, much))
+	}
+}
+
+// readable is how many bytes have come for c.
+func readable(t *testing.T, c *net.TCPConn) (n int) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+// Who is sent something often waits for a turn while others have turns to read, and gets the
+// more at a time; while nobody has, it does not wait.
+func TestOftenWaits(t *testing.T) {
+	l := &loop{began: time.Now().Add(-time.Second)}
+	l.tick()
+	gone := func(written uint32) *polled { // a turn of such a one does nothing
+		return &polled{fd: -1, entered: true, queued: true, written: written}
+	}
+	early, late := gone(l.now), gone(0)
+	l.readers.push(gone(0))
+	l.readers.push(gone(0))
+	l.writers.push(early)
+	l.writers.push(late)
+	l.serve()
+	if l.writers.first != early || !early.queued {
+		t.Error("who was written to just now has a turn before the readers")
+	}
+	l.readers = line{}
+	l.serve()
+	if l.writers.first != nil || early.queued || late.queued {
+		t.Error("writers wait while nobody reads")
+	}
 }
 
 // A round encloses what has come in it, and what is answered when it ends leaves with it.

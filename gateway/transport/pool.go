@@ -6,20 +6,24 @@ import (
 	"sync"
 )
 
-// Buffers come in powers of two. A larger one is left to the garbage
-// collector: it is rare, and keeping it would hold memory for nothing.
+// Buffers come in powers of two. A larger one is left to the garbage collector.
 const (
 	minClass = 9  // 512 B
-	maxClass = 17 // 128 KiB
+	maxClass = 21 // 2 MiB: a packet as large as is allowed, unless more is, and the next
 )
+
+// pieceSize is the output, in bytes, that one buffer holds, but for a packet that is larger.
+// A slow peer's is not copied over and over as it grows.
+const pieceSize = 128 << 10
 
 var pools [maxClass - minClass + 1]sync.Pool
 
 // buffer is bytes on their way: b[off:] is still to be taken.
 // It has one owner at a time, who gives it back with free.
 type buffer struct {
-	b   []byte
-	off int
+	b    []byte
+	off  int
+	next *buffer // see Conn.out
 }
 
 // newBuffer returns an empty buffer with room for n bytes.
@@ -44,7 +48,7 @@ func (b *buffer) free() {
 	if class < minClass || class > maxClass {
 		return
 	}
-	b.b, b.off = b.b[:0], 0
+	b.b, b.off, b.next = b.b[:0], 0, nil
 	pools[class-minClass].Put(b)
 }
 

@@ -144,7 +144,7 @@ func (r *recorder) Closed(c *Conn, err error) {
 	}
 }
 
-func send(c *Conn, b []byte) { c.End(append(c.Begin(), b...)) }
+func send(c *Conn, b []byte) { c.End(append(c.Begin(0), b...)) }
 
 func echo(c *Conn, b []byte) (int, error) {
 	send(c, b)
@@ -468,6 +468,32 @@ func TestBackpressure(t *testing.T) {
 		for n := 0; n < total; n += len(chunk) {
 			want(t, "the output", c, chunk)
 		}
+	})
+}
+
+// Much output lies in several buffers: it comes whole and in order, what is large as well,
+// what was said to be large and is not, and what came to nothing.
+func TestOutputOfAllSizes(t *testing.T) {
+	everyWay(t, func(t *testing.T, w way) {
+		var all []byte
+		filled := make(chan struct{})
+		c := w.dial(t, start(t, Config{}, &recorder{receive: func(c *Conn, b []byte) (int, error) {
+			defer close(filled)
+			for i := range 200 {
+				p := mqttPacket(noise([]int{10, 1000, 60_000, 200_000, 40}[i%5]))
+				c.End(append(c.Begin([]int{0, len(p), pieceSize + 1}[i%3]), p...))
+				c.End(c.Begin([]int{0, 2 * pieceSize}[i%2]))
+				all = append(all, p...)
+				if more := c.Pending() - len(all); more < 0 || more > 200*frameRoom {
+					t.Errorf("%d bytes more are pending than were sent", more)
+				}
+			}
+			return len(b), nil
+		}}))
+		defer c.Close()
+		c.Write([]byte("x"))
+		<-filled
+		want(t, "the output", c, all)
 	})
 }
 

@@ -15,6 +15,10 @@ const (
 	// maxUpgrade bounds the request for the upgrade.
 	maxUpgrade = 8 << 10
 
+	// A WebSocket may have a frame in every seven bytes. Of one that has many, so much is
+	// read at a time.
+	readFrames = 8 << 10
+
 	// frameRoom is kept free before the payload of a frame for its header:
 	// 2, 4 or 10 bytes, as a server does not mask.
 	frameRoom = 10
@@ -47,6 +51,7 @@ var (
 type framer struct {
 	// Owned by the reader.
 	upgraded bool
+	tiny     bool     // most of what was read last was headers
 	inside   bool     // of a frame: its header has come, its end has not
 	have     uint8    // bytes of head that have come
 	head     [14]byte // the header that is coming
@@ -61,7 +66,7 @@ type framer struct {
 	// Guarded by Conn.mu.
 	response []byte // to the upgrade
 	open     bool   // the response was an agreement
-	pong     []byte // to be sent; of several only the last [RFC 6455, 5.5.3]
+	pong     []byte // to be sent, if not empty; of several only the last [RFC 6455, 5.5.3]
 	code     ws.StatusCode
 	echo     bool // answer a close frame that told no code
 	ended    bool // the close frame was sent
@@ -133,6 +138,7 @@ func (f *framer) feed(c *Conn, b []byte) (payload []byte, err error) {
 		return nil, f.bad
 	}
 	payload, f.bad = f.payload(c, b)
+	f.tiny = len(payload) < len(b)/2
 	return payload, f.bad
 }
 
@@ -253,8 +259,7 @@ func (f *framer) obey(c *Conn) error {
 	switch f.op {
 	case ws.OpPing:
 		c.mu.Lock()
-		f.pong = append(make([]byte, 0, 2+len(payload)), 0x8a, byte(len(payload)))
-		f.pong = append(f.pong, payload...)
+		f.pong = append(append(f.pong[:0], 0x8a, byte(len(payload))), payload...)
 		c.driver.poke()
 		c.mu.Unlock()
 	case ws.OpClose:
@@ -285,14 +290,13 @@ func (f *framer) take(c *Conn) *buffer {
 		return b
 	case !f.open:
 		return nil
-	case f.pong != nil:
-		b := &buffer{b: f.pong}
-		f.pong = nil
+	case len(f.pong) > 0:
+		b := newBuffer(len(f.pong))
+		b.b = append(b.b, f.pong...)
+		f.pong = f.pong[:0]
 		return b
 	case c.out != nil:
-		b := frames(c.out)
-		c.out = nil
-		return b
+		return frames(c.takeOutput())
 	case c.closing && !f.ended:
 		f.ended = true
 		return f.closeFrame(c.cause)
@@ -301,7 +305,7 @@ func (f *framer) take(c *Conn) *buffer {
 }
 
 // waiting says whether there is something besides c.out. c.mu is held.
-func (f *framer) waiting() bool { return f.response != nil || f.open && f.pong != nil }
+func (f *framer) waiting() bool { return f.response != nil || f.open && len(f.pong) > 0 }
 
 // closeFrame is what the connection ends with; nothing if the peer hung up
 // without one.

@@ -1,0 +1,91 @@
+package transport
+
+import "time"
+
+// Who brings much, or is to be sent much, waits for a turn, and there are few turns in a
+// round: so those who bring and take little, most sensors, never wait long, whatever the
+// others do.
+const (
+	// turnTime is about how long the writers' turns of a round take together.
+	turnTime = 50 * time.Microsecond
+
+	// writeSize is what one connection is sent in a turn.
+	writeSize = 128 << 10
+
+	// bulk is output, in bytes, that has a turn of its own.
+	bulk = 16 << 10
+
+	// often is when a connection counts as sent much: if the last write was no longer ago.
+	// While others have turns to read, it gets the next no sooner, and more with it.
+	often = time.Millisecond
+)
+
+// line is connections that wait, in the order they came. They are marked as queued, so
+// that next is theirs.
+type line struct{ first, last *polled }
+
+func (w *line) push(c *polled) {
+	c.next = nil
+	if w.first == nil {
+		w.first = c
+	} else {
+		w.last.next = c
+	}
+	w.last = c
+}
+
+// pop returns nil if nobody waits.
+func (w *line) pop() *polled {
+	c := w.first
+	if c != nil {
+		w.first, c.next = c.next, nil
+	}
+	return c
+}
+
+// postpone has c, which came off the dirty list, wait for a turn if it is to, and says so.
+func (l *loop) postpone(c *polled) bool {
+	if !c.entered || c.lent() || c.fd < 0 || c.draining {
+		return false
+	}
+	c.mu.Lock()
+	again := c.again && !c.paused && !c.closing
+	c.mu.Unlock()
+	switch {
+	case again:
+		c.heavy = true
+		l.readers.push(c)
+	case c.readable:
+		l.readers.push(c)
+	case !l.due(c) || c.Pending() > bulk:
+		l.writers.push(c)
+	default:
+		return false
+	}
+	return true
+}
+
+// due says whether the last write to c was so long ago that the next need not wait.
+func (l *loop) due(c *polled) bool { return l.now-c.written >= uint32(often/time.Microsecond) }
+
+// tick reads the loop's clock: microseconds, which begin again after an hour.
+func (l *loop) tick() { l.now = uint32(time.Since(l.began) / time.Microsecond) }
+
+// serve gives one of the readers a turn, and writers as many as there is time for.
+func (l *loop) serve() {
+	if l.readers.first == nil && l.writers.first == nil {
+		return
+	}
+	if c := l.readers.pop(); c != nil {
+		l.attend(c)
+	}
+	l.tick()
+	until := time.Now().Add(turnTime)
+	for c := l.writers.first; c != nil && (l.readers.first == nil || l.due(c) || c.Pending() > bulk); c = l.writers.first {
+		l.writers.pop()
+		l.attend(c)
+		if !time.Now().Before(until) {
+			return
+		}
+	}
+}
