@@ -88,7 +88,7 @@ func slowReaders(ctx context.Context, at Target) error {
 			return nil
 		}
 		go swallow(c)
-		m := wire.Publish{Topic: flood, QoS: 1, Payload: strings.Repeat("x", 16<<10)}
+		m := wire.Publish{Topic: flood, QoS: 1, Payload: strings.Repeat("x", 1<<10)}
 		for rest(ctx, time.Millisecond) {
 			m.ID = m.ID%500 + 1
 			if _, err := c.Write(m.Bytes(c.version)); err != nil {
@@ -286,7 +286,7 @@ func largePackets(ctx context.Context, at Target) error {
 				}
 			}
 		case i < 4:
-			for rest(ctx, 20*time.Millisecond) {
+			for rest(ctx, 100*time.Millisecond) {
 				if _, err := c.Write(packet); err != nil {
 					return err
 				}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type brokers struct {
 	env      []string          // tells the scripts where the programs are
 	versions map[string]string // by script; what is not there can not be had
 	tracer   bool              // strace is there
+	realTime bool              // atOnce is allowed
 }
 
 // findBrokers finds, installs or builds all it can.
@@ -60,6 +62,11 @@ func findBrokers(dir string) (*brokers, error) {
 		progress("without a slow disk: %v", err)
 	} else {
 		b.tracer = true
+	}
+	if err := exec.Command(atOnce[0], append(atOnce[1:], "true")...).Run(); err != nil { // root may
+		progress("without priority for those who behave: %v", err)
+	} else {
+		b.realTime = true
 	}
 	if b.versions["sluice"] == "" {
 		return nil, fmt.Errorf("there is no gateway to measure: %s", gateway)
@@ -207,7 +214,7 @@ func (b *brokers) put(ctx context.Context, s side, r *running, args []string) (o
 	}
 	args = append(args, strings.Fields(s.flags)...)
 	args = append(args, "-url", scheme+"://"+r.addr, "-pid", strconv.Itoa(r.PID()), "-label", s.label, "-json")
-	return b.generate(ctx, s.first, args)
+	return b.generate(ctx, s.apart, args)
 }
 
 // environment is a broker's, and the address to put the load on.
@@ -238,15 +245,15 @@ func listening(p *rig.Process, addr string) error {
 	return fmt.Errorf("it does not listen on %s within %v", addr, startLimit)
 }
 
-// generate runs sluice bench, before all others where processors are short if that is
-// wanted and may be. A run that went wrong has an outcome as well.
-func (b *brokers) generate(ctx context.Context, goFirst bool, args []string) (o outcome, line []byte, err error) {
+// generate runs sluice bench, apart from the broker and before all others if that is wanted
+// and may be. A run that went wrong has an outcome as well.
+func (b *brokers) generate(ctx context.Context, apart bool, args []string) (o outcome, line []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	var errs bytes.Buffer
 	command := append([]string{b.gateway, "bench"}, args...)
-	if goFirst {
-		command = append([]string{"nice", "-n", first}, command...)
+	if apart && b.realTime {
+		command = append(slices.Clone(atOnce), command...)
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stderr = &errs
