@@ -139,21 +139,24 @@ func (c *Conn) newOutput(n int) *buffer {
 // End gives the output back, unlocks it, and has it sent. Several Ends of one
 // round of reads are sent together.
 func (c *Conn) End(b []byte) {
-	defer c.mu.Unlock()
-	if c.closing || c.broken {
-		return
+	if !c.closing && !c.broken {
+		c.put(b)
 	}
+	c.mu.Unlock() // a defer would cost as much as the rest
+}
+
+// put takes b, which was appended to c.out.b, for output. mu is held.
+func (c *Conn) put(b []byte) {
 	c.out.b = b
-	if len(b) == 0 || c.ws != nil && len(b) == frameRoom { // nothing, and never was
+	switch {
+	case len(b) == 0, c.ws != nil && len(b) == frameRoom: // nothing, and never was
 		c.undo()
-		return
-	}
-	if c.count() > MaxPending {
+	case c.count() > MaxPending:
 		c.discard()
 		c.shutLocked(ErrSlow)
-		return
+	default:
+		c.driver.poke()
 	}
-	c.driver.poke()
 }
 
 // undo takes the last buffer of the ring, which is empty, out of it.
