@@ -95,6 +95,7 @@ type loop struct {
 	n         int       // of conns
 	readers   line      // bring much, and wait for a turn
 	writers   line      // are sent much, and wait for a turn
+	held      uint8     // rounds in a row in which readers had no turn, see serve
 	now       uint32    // see tick
 	ending    []ending  // in the order of their deadlines
 	listeners []*listener

@@ -187,6 +187,37 @@ func TestOftenWaits(t *testing.T) {
 	}
 }
 
+// While writers with bulk wait, nobody brings more, but for a turn in so many rounds.
+func TestReadersWaitForBulk(t *testing.T) {
+	l := &loop{began: time.Now()}
+	writers := make([]polled, 100_000) // for more rounds, though a turn of such a one does nothing
+	for i := range writers {
+		writers[i].fd, writers[i].entered, writers[i].queued = -1, true, true
+		writers[i].pending.Store(bulk + 1)
+		l.writers.push(&writers[i])
+	}
+	readers := make([]polled, 2)
+	for i := range readers {
+		readers[i].fd, readers[i].entered, readers[i].queued = -1, true, true
+		l.readers.push(&readers[i])
+	}
+	for range maxHeld {
+		l.serve()
+	}
+	if !readers[0].queued {
+		t.Error("a reader has a turn while writers with bulk wait")
+	}
+	l.serve()
+	if readers[0].queued || !readers[1].queued {
+		t.Errorf("after %d rounds one reader is to have a turn", maxHeld)
+	}
+	l.writers = line{}
+	l.serve()
+	if readers[1].queued {
+		t.Error("a reader waits for nobody")
+	}
+}
+
 // A round encloses what has come in it, and what is answered when it ends leaves with it.
 func TestRound(t *testing.T) {
 	var in bool      // a round

@@ -18,6 +18,9 @@ const (
 	// often is when a connection counts as sent much: if the last write was no longer ago.
 	// While others have turns to read, it gets the next no sooner, and more with it.
 	often = time.Millisecond
+
+	// maxHeld is how many rounds in a row readers wait for writers.
+	maxHeld = 15
 )
 
 // line is connections that wait, in the order they came. They are marked as queued, so
@@ -71,13 +74,12 @@ func (l *loop) due(c *polled) bool { return l.now-c.written >= uint32(often/time
 // tick reads the loop's clock: microseconds, which begin again after an hour.
 func (l *loop) tick() { l.now = uint32(time.Since(l.began) / time.Microsecond) }
 
-// serve gives one of the readers a turn, and writers as many as there is time for.
+// serve gives writers as many turns as there is time for, and one of the readers a turn: but
+// not while there are writers with bulk, as what readers bring would pile up and be lost.
+// They wait for a number of rounds at most, as others may send to those writers as well.
 func (l *loop) serve() {
 	if l.readers.first == nil && l.writers.first == nil {
 		return
-	}
-	if c := l.readers.pop(); c != nil {
-		l.attend(c)
 	}
 	l.tick()
 	until := time.Now().Add(turnTime)
@@ -85,7 +87,15 @@ func (l *loop) serve() {
 		l.writers.pop()
 		l.attend(c)
 		if !time.Now().Before(until) {
-			return
+			break
 		}
+	}
+	if c := l.writers.first; c != nil && c.Pending() > bulk && l.held < maxHeld {
+		l.held++
+		return
+	}
+	l.held = 0
+	if c := l.readers.pop(); c != nil {
+		l.attend(c)
 	}
 }
