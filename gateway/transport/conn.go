@@ -117,11 +117,11 @@ func (c *Conn) Begin(n int) []byte {
 	case b == nil:
 		c.out = c.newOutput(n)
 		c.out.next = c.out
-	case len(b.b) > pieceSize/2, n > pieceSize: // what lies there is not copied once more
+	case len(b.b) > pieceSize/2, len(b.b)+n > pieceSize: // what lies there is not copied once more
 		c.unsent += len(b.b)
 		c.out = c.newOutput(max(n, pieceSize))
 		c.out.next, b.next = b.next, c.out
-	case len(b.b)+n > cap(b.b)/2: // so early that append need not
+	case len(b.b)+n > cap(b.b)/2 && cap(b.b) < pieceSize: // so early that append need not
 		b.grow(max(n, cap(b.b)))
 	}
 	return c.out.b

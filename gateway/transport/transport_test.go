@@ -497,6 +497,21 @@ func TestOutputOfAllSizes(t *testing.T) {
 	})
 }
 
+// Output that piles up is not copied from one piece into a larger one, and fills them by half.
+func TestPieces(t *testing.T) {
+	c := new(Conn)
+	c.driver = new(polled)
+	packet := make([]byte, 100)
+	for range 20 * pieceSize / len(packet) {
+		c.End(append(c.Begin(len(packet)), packet...))
+	}
+	for b, n := c.takeOutput(), 0; b != nil; b, n = c.takeOutput(), n+1 {
+		if last := c.out == nil; cap(b.b) > pieceSize || len(b.b) <= pieceSize/2 && !last {
+			t.Fatalf("piece %d has %d bytes in %d", n, len(b.b), cap(b.b))
+		}
+	}
+}
+
 func TestTooSlow(t *testing.T) {
 	everyWay(t, func(t *testing.T, w way) {
 		if w.name != "tcp" && w.name != "tls" && w.name != "inside" {
