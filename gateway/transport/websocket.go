@@ -138,7 +138,9 @@ func (f *framer) feed(c *Conn, b []byte) (payload []byte, err error) {
 		return nil, f.bad
 	}
 	payload, f.bad = f.payload(c, b)
-	f.tiny = len(payload) < len(b)/2
+	if len(b) > 0 { // nothing comes where Receive goes on with what it has not taken
+		f.tiny = len(payload) < len(b)/2
+	}
 	return payload, f.bad
 }
 
