@@ -218,6 +218,22 @@ func TestReadersWaitForBulk(t *testing.T) {
 	}
 }
 
+// Who goes on where nothing has come that was not taken, as after a password was checked, does
+// not wait for those who bring much.
+func TestNothingHeldWaitsForNobody(t *testing.T) {
+	l := &loop{began: time.Now().Add(-time.Second)}
+	l.tick()
+	c := &polled{entered: true, queued: true}
+	c.again = true
+	if l.postpone(c) || c.heavy {
+		t.Error("it waits with nothing")
+	}
+	c.in = newBuffer(1)
+	if !l.postpone(c) || l.readers.first != c {
+		t.Error("it does not wait with something")
+	}
+}
+
 // A round encloses what has come in it, and what is answered when it ends leaves with it.
 func TestRound(t *testing.T) {
 	var in bool      // a round

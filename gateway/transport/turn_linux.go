@@ -55,7 +55,7 @@ func (l *loop) postpone(c *polled) bool {
 	again := c.again && !c.paused && !c.closing
 	c.mu.Unlock()
 	switch {
-	case again:
+	case again && c.in != nil: // else it was paused, or in the handshake of TLS, and brings little
 		c.heavy = true
 		l.readers.push(c)
 	case c.readable:
