@@ -500,7 +500,7 @@ func TestOutputOfAllSizes(t *testing.T) {
 // Output that piles up is not copied from one piece into a larger one, and fills them by half.
 func TestPieces(t *testing.T) {
 	c := new(Conn)
-	c.driver = new(polled)
+	c.driver = new(inside)
 	packet := make([]byte, 100)
 	for range 20 * pieceSize / len(packet) {
 		c.End(append(c.Begin(len(packet)), packet...))
