@@ -51,6 +51,13 @@ func (c *polled) poke() {
 	c.loop.wake()
 }
 
+// rouse is poke by its loop, which holds no lock.
+func (c *polled) rouse() {
+	c.mu.Lock()
+	c.poke()
+	c.mu.Unlock()
+}
+
 // queue is poke for what the loop may leave until it has something else to do. Conn.mu
 // is held.
 func (c *polled) queue() {
@@ -227,9 +234,7 @@ func (l *loop) event(ev *unix.EpollEvent) {
 	}
 	// Hang-ups and errors are left to read and write to tell.
 	if c.events&unix.EPOLLOUT != 0 && ev.Events&^unix.EPOLLIN != 0 {
-		c.mu.Lock()
-		c.poke()
-		c.mu.Unlock()
+		c.rouse()
 	}
 	if c.events&unix.EPOLLIN != 0 && ev.Events&^unix.EPOLLOUT != 0 {
 		if !c.heavy || c.draining {
@@ -237,9 +242,7 @@ func (l *loop) event(ev *unix.EpollEvent) {
 			return
 		}
 		c.readable = true
-		c.mu.Lock()
-		c.poke()
-		c.mu.Unlock()
+		c.rouse()
 	}
 }
 
@@ -390,9 +393,7 @@ func (l *loop) reach(fd int32) {
 func (l *loop) flush(c *polled) {
 	for left := writeSize; c.fill(); {
 		if left == 0 {
-			c.mu.Lock()
-			c.poke()
-			c.mu.Unlock()
+			c.rouse()
 			return
 		}
 		b := c.head.rest()
