@@ -78,7 +78,8 @@ func (c *polled) queue() {
 // A round waits for events, reads once from each connection that has
 // something, tells the handler that this was all, and then attends to each connection on the
 // dirty list: those that were written to by whatever the reads brought, on this loop or
-// another. Those that bring or take much wait for turns, of which each round has a few.
+// another. Those that bring or take much wait for turns, of which each round has a few; but
+// what one of them has brought for another goes out with it.
 type loop struct {
 	// Set once.
 	t      *Transport
@@ -275,6 +276,9 @@ func (l *loop) read(c *polled) {
 	default:
 		c.heavy = n == len(b)
 		l.receive(c, b[:n])
+		if n > bulk {
+			l.pass()
+		}
 	}
 }
 

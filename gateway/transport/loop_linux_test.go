@@ -234,6 +234,56 @@ func TestNothingHeldWaitsForNobody(t *testing.T) {
 	}
 }
 
+// Bulk that somebody has brought is sent on before the next in the round is read.
+func TestBulkIsPassedOn(t *testing.T) {
+	var waits, gate, passed sync.WaitGroup
+	waits.Add(1)
+	gate.Add(1)
+	passed.Add(2)
+	var before *Conn // has brought bulk in this round, and been sent it back
+	together := false
+	tr := start(t, Config{Loops: 1}, &recorder{
+		receive: func(c *Conn, b []byte) (int, error) {
+			switch string(b) {
+			case "hello":
+				return echo(c, b)
+			case "wait":
+				waits.Done()
+				gate.Wait() // the loop does, while the others write
+				return len(b), nil
+			}
+			if before != nil {
+				together = true
+				if n := before.Pending(); n > 0 {
+					t.Errorf("%d bytes wait while more is read", n)
+				}
+			}
+			before = c
+			passed.Done()
+			return echo(c, b)
+		},
+		round: func(bool) { before = nil },
+	})
+	addr := listen(t, tr, "tcp")
+	var clients []*net.TCPConn
+	for range 3 {
+		c := dialTCP(t, addr)
+		c.Write([]byte("hello"))
+		want(t, "hello", c, []byte("hello"))
+		clients = append(clients, c)
+	}
+	clients[0].Write([]byte("wait"))
+	waits.Wait()
+	for _, c := range clients[1:] {
+		c.Write(noise(2 * bulk))
+	}
+	gate.Done()
+	passed.Wait()
+	if !together {
+		t.Error("they were not read in one round")
+	}
+}
+
 // A round encloses what has come in it, and what is answered when it ends leaves with it.
 func TestRound(t *testing.T) {
 	var in bool      // a round

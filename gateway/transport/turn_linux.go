@@ -48,7 +48,7 @@ func (w *line) pop() *polled {
 
 // postpone has c, which came off the dirty list, wait for a turn if it is to, and says so.
 func (l *loop) postpone(c *polled) bool {
-	if !c.entered || c.lent() || c.fd < 0 || c.draining {
+	if !c.live() {
 		return false
 	}
 	c.mu.Lock()
@@ -60,7 +60,7 @@ func (l *loop) postpone(c *polled) bool {
 		l.readers.push(c)
 	case c.readable:
 		l.readers.push(c)
-	case !l.due(c) || c.Pending() > bulk:
+	case c.Pending() > 0 && (!l.due(c) || c.Pending() > bulk):
 		l.writers.push(c)
 	default:
 		return false
@@ -68,11 +68,29 @@ func (l *loop) postpone(c *polled) bool {
 	return true
 }
 
+// live says whether l reads from c and writes to it: neither is its handshake still to be done,
+// nor has it ended.
+func (c *polled) live() bool { return c.entered && !c.lent() && c.fd >= 0 && !c.draining }
+
+// pass follows a read of bulk. If as much lies ready now for whoever was written to last, it
+// is sent: later it would have to come back into the processor's cache. That one keeps its
+// place on the dirty list.
+func (l *loop) pass() {
+	if c := l.dirty.Load(); c != nil && c.live() && c.Pending() > bulk {
+		l.tick()
+		l.flush(c)
+	}
+}
+
 // due says whether the last write to c was so long ago that the next need not wait.
 func (l *loop) due(c *polled) bool { return l.now-c.written >= uint32(often/time.Microsecond) }
 
-// tick reads the loop's clock: microseconds, which begin again after an hour.
-func (l *loop) tick() { l.now = uint32(time.Since(l.began) / time.Microsecond) }
+// tick sets the loop's clock, of microseconds, which begin again after an hour.
+func (l *loop) tick() time.Time {
+	now := time.Now()
+	l.now = uint32(now.Sub(l.began) / time.Microsecond)
+	return now
+}
 
 // serve gives writers as many turns as there is time for, and one of the readers a turn: but
 // not while there are writers with bulk, as what readers bring would pile up and be lost.
@@ -81,8 +99,7 @@ func (l *loop) serve() {
 	if l.readers.first == nil && l.writers.first == nil {
 		return
 	}
-	l.tick()
-	until := time.Now().Add(turnTime)
+	until := l.tick().Add(turnTime)
 	for c := l.writers.first; c != nil && (l.readers.first == nil || l.due(c) || c.Pending() > bulk); c = l.writers.first {
 		l.writers.pop()
 		l.attend(c)
