@@ -58,6 +58,8 @@ func findBrokers(dir string) (*brokers, error) {
 	b.add("nats", "NATS_SERVER", nats, err, says("-v"))
 	mochi, err := buildMochi(filepath.Join(b.scripts, "mochi"))
 	b.add("mochi", "MOCHI", mochi, err, holds("github.com/mochi-mqtt/server/v2"))
+	self, err := os.Executable()
+	b.add("relay", "RELAY", self, err, func(string) string { return "relay: no broker, a thread that hands on what comes" })
 	if _, err := rig.Find("strace", "strace"); err != nil {
 		progress("without a slow disk: %v", err)
 	} else {

@@ -52,7 +52,8 @@ func (w row) name() string {
 	return w.figure + ", " + w.side
 }
 
-// goal is what a figure is to be; the zero value is none.
+// goal is what a figure is to be; the zero value is none. Of ratio and atMost, the one that
+// allows more counts.
 type goal struct {
 	ratio   float64 // of the base, or less
 	atMost  float64
@@ -61,6 +62,8 @@ type goal struct {
 
 func (g goal) String() string {
 	switch {
+	case g.ratio > 0 && g.atMost > 0:
+		return fmt.Sprintf("%s or ratio %.2f, or less", cell(g.atMost), g.ratio)
 	case g.ratio > 0:
 		return fmt.Sprintf("%.2f or less", g.ratio)
 	case g.atMost > 0:
@@ -110,6 +113,10 @@ const (
 	slowNote = "fsync + 10 ms: strace holds each fsync of the gateway for so long, as an SD card would; the others of its threads go on."
 	slowDisk = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:delay_exit=10000"
 
+	relayNote = "The relay is no broker: one thread that hands on what comes, for clients that it has no state of. What a message takes through it, the " +
+		"machine and the generator make of it. So the slowest of a thousand messages are to take less than 2 ms, or, where the machine " +
+		"stalls for longer, no more than through the relay, but for the 20 % that mean nothing."
+
 	noSync = "SLUICE_STORE_SYNC=never"
 	synced = "SLUICE_STORE_SYNC=always"
 )
@@ -123,6 +130,8 @@ var (
 
 	cached      = side{label: "Sluice", broker: "sluice", env: []string{noSync}}
 	likeForLike = []side{cached, mosquitto}
+
+	bare = side{label: "relay", broker: "relay"}
 
 	always = side{label: "sync always", broker: "sluice", env: []string{synced}}
 	never  = side{label: "sync never", broker: "sluice", env: []string{noSync}}
@@ -175,8 +184,19 @@ var loads = []*workload{
 	beside("50 pairs, QoS 1", "pairs -pairs 50"+flood1, 0.06, collector),
 	beside("50 pairs, QoS 2", "pairs -pairs 50"+flood2, 0.06, collector),
 	forLong(beside("50 pairs at 5,000/s, QoS 0", "pairs -pairs 50 -qos 0"+pace, 1,
-		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}, row{"latency p99.9 us", p999, "", goal{atMost: 2000}})),
+		row{"latency p50 us", p50, "", goal{ratio: 1}}, row{"latency p99 us", p99, "", goal{}}, row{"latency p99.9 us", p999, "", goal{}})),
 	beside("50 pairs at 5,000/s, QoS 1", "pairs -pairs 50 -qos 1"+pace, 1, row{"latency p99 us", p99, "", goal{}}),
+	forLong(&workload{
+		group: "Beside a relay", name: "50 pairs at 5,000/s, QoS 0", flags: "pairs -pairs 50 -qos 0" + pace, timed: true,
+		sides: []side{sluice, bare}, base: bare.label,
+		rows: []row{
+			{perMessage, cpu, "", goal{}},
+			{"latency p50 us", p50, "", goal{}},
+			{"latency p99 us", p99, "", goal{}},
+			{"latency p99.9 us", p999, "", goal{ratio: 1.2, atMost: 2000}},
+		},
+		note: relayNote,
+	}),
 	{
 		group: "Connections", name: "5,000 idle connections, a subscription each", flags: "conns -conns 5000",
 		sides: peers, base: mosquitto.label,

@@ -23,11 +23,10 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 5 && os.Args[1] == misbehaviour {
-		if err := misbehave(os.Args[2], os.Args[3], os.Args[4]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if done, err := besides(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	} else if done {
 		return
 	}
 	var b bench
@@ -179,6 +178,17 @@ func write(dir string, about description, groups []*group) error {
 		}
 	}
 	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(document(about, groups)), 0o644)
+}
+
+// besides is what this program does as another process of its own, if args are those of one.
+func besides(args []string) (done bool, err error) {
+	switch {
+	case len(args) == 4 && args[0] == misbehaviour:
+		return true, misbehave(args[1], args[2], args[3])
+	case len(args) == 2 && args[0] == relaying:
+		return true, runRelay(args[1])
+	}
+	return false, nil
 }
 
 // progress tells somebody who waits what goes on.

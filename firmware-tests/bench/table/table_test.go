@@ -83,6 +83,9 @@ func TestGoal(t *testing.T) {
 		{goal{ratio: 0.1}, 1.1, 10, false, "0.10 or less"},
 		{goal{atMost: 12288}, 12288, 0, true, "12,288 or less"},
 		{goal{atMost: 5}, 5.1, 900, false, "5.00 or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 1999, 100, true, "2,000 or ratio 1.20, or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 3599, 3000, true, "2,000 or ratio 1.20, or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 3601, 3000, false, "2,000 or ratio 1.20, or less"},
 		{goal{atLeast: 150000}, 150000, 1, true, "150,000 or more"},
 		{goal{atLeast: 150000}, 149999, 1, false, "150,000 or more"},
 	} {
