@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/net/proxy"
 )
 
 // proxyPort are the ports of proxies whose URL names none.
@@ -76,101 +77,31 @@ func (p *Path) httpConnect(conn net.Conn, addr string) error {
 	return nil
 }
 
-// The bytes of SOCKS5 (RFC 1928) and of its login (RFC 1929).
-const (
-	socksVersion   = 5
-	socksNoLogin   = 0
-	socksLogin     = 2
-	loginVersion   = 1
-	socksConnect   = 1
-	socksIPv4      = 1
-	socksName      = 3
-	socksIPv6      = 4
-	socksSucceeded = 0
-)
-
-var socksReplies = []string{1: "general failure", 2: "not allowed by its rules", 3: "network unreachable", 4: "host unreachable",
-	5: "connection refused", 6: "TTL expired", 7: "command not supported", 8: "address type not supported"}
-
-var errNoSOCKS5 = errors.New("does not speak SOCKS5")
-
+// socks5 speaks SOCKS5 (RFC 1928, RFC 1929).
 func (p *Path) socks5(conn net.Conn, addr string) error {
-	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return err
-	}
-	method := byte(socksNoLogin)
+	var login *proxy.Auth
 	if p.ProxyUsername != "" {
-		method = socksLogin
+		login = &proxy.Auth{User: p.ProxyUsername, Password: string(p.ProxyPassword)}
 	}
-	answer := make([]byte, 2, 256)
-	if err := exchange(conn, []byte{socksVersion, 1, method}, answer); err != nil {
+	d, err := proxy.SOCKS5("tcp", p.Proxy.Host, login, connected{conn})
+	if err != nil {
 		return err
 	}
-	switch {
-	case answer[0] != socksVersion:
-		return errNoSOCKS5
-	case answer[1] != method:
-		return errProxyLogin // or it wants one and there is none
+	_, err = d.Dial("tcp", addr)
+	if op := (*net.OpError)(nil); errors.As(err, &op) { // which names both ends again
+		err = op.Err
 	}
-	if method == socksLogin {
-		login := append([]byte{loginVersion, byte(len(p.ProxyUsername))}, p.ProxyUsername...)
-		login = append(append(login, byte(len(p.ProxyPassword))), p.ProxyPassword...)
-		if err := exchange(conn, login, answer); err != nil {
-			return err
-		}
-		if answer[1] != 0 {
-			return errProxyLogin
-		}
+	if err != nil && strings.Contains(err.Error(), "authentication") {
+		return fmt.Errorf("%w: %w", errProxyLogin, err)
 	}
-	request := []byte{socksVersion, socksConnect, 0}
-	switch ip, err := netip.ParseAddr(host); {
-	case err != nil && len(host) > 255:
-		return fmt.Errorf("host name of %d bytes", len(host))
-	case err != nil:
-		request = append(append(request, socksName, byte(len(host))), host...)
-	case ip.Is4():
-		request = append(append(request, socksIPv4), ip.AsSlice()...)
-	default:
-		request = append(append(request, socksIPv6), ip.AsSlice()...)
-	}
-	answer = answer[:5] // up to the first byte of the address, which may be its length
-	if err := exchange(conn, binary.BigEndian.AppendUint16(request, uint16(port)), answer); err != nil {
-		return err
-	}
-	if code := int(answer[1]); answer[0] != socksVersion || code != socksSucceeded {
-		if code > 0 && code < len(socksReplies) {
-			return errors.New("refuses: " + socksReplies[code])
-		}
-		return fmt.Errorf("refuses: code %d", code)
-	}
-	rest := 0 // of the address, and its port
-	switch answer[3] {
-	case socksIPv4:
-		rest = net.IPv4len - 1 + 2
-	case socksIPv6:
-		rest = net.IPv6len - 1 + 2
-	case socksName:
-		rest = int(answer[4]) + 2
-	default:
-		return errNoSOCKS5
-	}
-	_, err = io.ReadFull(conn, make([]byte, rest))
 	return err
 }
 
-// exchange sends request and fills answer.
-func exchange(conn net.Conn, request, answer []byte) error {
-	if _, err := conn.Write(request); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(conn, answer)
-	return err
-}
+// connected is the way to a proxy that there is a connection to already.
+type connected struct{ net.Conn }
+
+// Dial implements [proxy.Dialer].
+func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }
 
 // checkProxy says what is wrong with the proxy.
 func (p *Path) checkProxy() error {

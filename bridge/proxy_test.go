@@ -52,18 +52,18 @@ func TestProxy(t *testing.T) {
 			"\x05\x01\x00", "\x05\x00",
 			"\x05\x01\x00\x03\x0dcloud.example\x07\x5b", "\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50"}, ""},
 		{"SOCKS5 with login", "socks5", "192.0.2.1:99", true, []string{
-			"\x05\x01\x02", "\x05\x02",
+			"\x05\x02\x00\x02", "\x05\x02",
 			"\x01\x02me\x06secret", "\x01\x00",
 			"\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x63", "\x05\x00\x00\x03\x04name\x00\x50"}, ""},
 		{"SOCKS5 to IPv6", "socks5", "[2001:db8::1]", false, []string{
 			"\x05\x01\x00", "\x05\x00",
 			"\x05\x01\x00\x04\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x07\x5b", "\x05\x00\x00\x04" + strings.Repeat("a", 16) + "\x00\x50"}, ""},
 		{"SOCKS5 wants login", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "\x05\xff"}, errProxyLogin.Error()},
-		{"SOCKS5 login refused", "socks5", "cloud.example", true, []string{"\x05\x01\x02", "\x05\x02", "\x01\x02me\x06secret", "\x01\x01"}, errProxyLogin.Error()},
+		{"SOCKS5 login refused", "socks5", "cloud.example", true, []string{"\x05\x02\x00\x02", "\x05\x02", "\x01\x02me\x06secret", "\x01\x01"}, errProxyLogin.Error()},
 		{"SOCKS5 refuses", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "\x05\x00", "\x05\x01\x00\x03\x0dcloud.example\x07\x5b", "\x05\x05\x00\x01\x00"}, "connection refused"},
-		{"SOCKS5 refuses in its own way", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "\x05\x00", "\x05\x01\x00\x03\x0dcloud.example\x07\x5b", "\x05\x77\x00\x01\x00"}, "code 119"},
-		{"no SOCKS5", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "HTTP"}, errNoSOCKS5.Error()},
-		{"a name too long", "socks5", long, false, []string{"\x05\x01\x00", "\x05\x00"}, "256 bytes"},
+		{"SOCKS5 refuses in its own way", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "\x05\x00", "\x05\x01\x00\x03\x0dcloud.example\x07\x5b", "\x05\x77\x00\x01\x00"}, "119"},
+		{"no SOCKS5", "socks5", "cloud.example", false, []string{"\x05\x01\x00", "HTTP"}, "unexpected protocol version"},
+		{"a name too long", "socks5", long, false, []string{"\x05\x01\x00", "\x05\x00"}, "too long"},
 		{"hangs up", "socks5", "cloud.example", false, []string{"\x05", ""}, "EOF"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
