@@ -115,76 +115,88 @@ func (cfg *Config) complete() error {
 	return nil
 }
 
+// faults is what is wrong with a Config.
+type faults []error
+
+func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Errorf(format, args...)) }
+
 func (cfg *Config) check() error {
-	var errs []error
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var found faults
 	if cfg.Name == "" {
-		fault("no name")
+		found.add("no name")
 	}
-	for i, u := range cfg.urls() {
-		switch {
-		case u == nil || u.Hostname() == "":
-			fault("no URL with a host, such as mqtts://cloud.example.com")
-		case defaultPort[u.Scheme] == "":
-			fault("URL scheme %q: use mqtt, mqtts, ws or wss", u.Scheme)
-		case u.User != nil:
-			fault("URL with user name or password: give them on their own, URLs are logged")
-		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
-			fault("URL %s is in the list twice", Shown(u))
-		case CheckPort(u) != nil:
-			fault("URL %s: %w", Shown(u), CheckPort(u))
-		}
-	}
+	cfg.checkURLs(&found)
 	if err := cfg.Path.checkProxy(); err != nil {
-		fault("%w", err)
+		found.add("%w", err)
 	}
 	if cfg.ClientID == "" {
-		fault("no client identifier: without one the upstream cannot keep the session")
+		found.add("no client identifier: without one the upstream cannot keep the session")
 	}
 	for _, one := range []struct{ name, text string }{{"client identifier", cfg.ClientID}, {"user name", cfg.Username}} {
 		if err := codec.ValidString([]byte(one.text)); err != nil {
-			fault("%s %q: %s", one.name, one.text, err.Text)
+			found.add("%s %q: %s", one.name, one.text, err.Text)
 		}
 	}
 	if len(cfg.Up)+len(cfg.Down) == 0 {
-		fault("no topic filter, neither up nor down")
+		found.add("no topic filter, neither up nor down")
 	}
 	for _, f := range CheckTopics([]Config{*cfg}) {
-		fault("topics %s: %s", f.Way, f.Text)
-	}
-	if cfg.MaxHops < 0 || cfg.MaxHops > MaxMaxHops {
-		fault("at most %d hops: 0 to %d", cfg.MaxHops, MaxMaxHops)
+		found.add("topics %s: %s", f.Way, f.Text)
 	}
 	for _, prefix := range []string{cfg.UpPrefix, cfg.DownPrefix} {
 		if prefix == "" {
 			continue
 		}
 		if err := codec.ValidTopic([]byte(prefix)); err != nil {
-			fault("topic prefix %q: %s", prefix, err.Text)
+			found.add("topic prefix %q: %s", prefix, err.Text)
 		}
 	}
+	if cfg.Dial == nil {
+		found.add("no way to the gateway")
+	}
+	cfg.checkLimits(&found)
+	return errors.Join(found...)
+}
+
+func (cfg *Config) checkURLs(found *faults) {
+	for i, u := range cfg.urls() {
+		switch {
+		case u == nil || u.Hostname() == "":
+			found.add("no URL with a host, such as mqtts://cloud.example.com")
+		case defaultPort[u.Scheme] == "":
+			found.add("URL scheme %q: use mqtt, mqtts, ws or wss", u.Scheme)
+		case u.User != nil:
+			found.add("URL with user name or password: give them on their own, URLs are logged")
+		case slices.ContainsFunc(cfg.urls()[:i], func(other *url.URL) bool { return other != nil && *other == *u }):
+			found.add("URL %s is in the list twice", Shown(u))
+		case CheckPort(u) != nil:
+			found.add("URL %s: %w", Shown(u), CheckPort(u))
+		}
+	}
+}
+
+func (cfg *Config) checkLimits(found *faults) {
+	if cfg.MaxHops < 0 || cfg.MaxHops > MaxMaxHops {
+		found.add("at most %d hops: 0 to %d", cfg.MaxHops, MaxMaxHops)
+	}
 	if cfg.KeepAlive < time.Second || cfg.KeepAlive > maxKeepAlive {
-		fault("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
+		found.add("keep alive %v is not within 1 s and 65535 s", cfg.KeepAlive)
 	}
 	if cfg.TokenLife < 10*time.Second || cfg.TokenLife > 23*time.Hour {
-		fault("a token's life of %v is not within 10 s and 23 h", cfg.TokenLife)
+		found.add("a token's life of %v is not within 10 s and 23 h", cfg.TokenLife)
 	}
 	if cfg.Version != 0 && cfg.Version != codec.V5 && cfg.Version != codec.V311 {
-		fault("MQTT %v: 3.1.1 or 5", cfg.Version)
+		found.add("MQTT %v: 3.1.1 or 5", cfg.Version)
 	}
 	if cfg.MaxQoS > 2 {
-		fault("highest QoS %d: 1 or 2", cfg.MaxQoS)
+		found.add("highest QoS %d: 1 or 2", cfg.MaxQoS)
 	}
 	if cfg.MaxTopic < 0 || cfg.MaxTopic > maxTopic || cfg.MaxLevels < 0 {
-		fault("topics of at most %d bytes and %d levels: 1 to %d bytes, 1 level or more", cfg.MaxTopic, cfg.MaxLevels, maxTopic)
+		found.add("topics of at most %d bytes and %d levels: 1 to %d bytes, 1 level or more", cfg.MaxTopic, cfg.MaxLevels, maxTopic)
 	}
 	if cfg.AckTimeout < time.Second {
-		fault("acknowledgement time-out %v is less than 1 s", cfg.AckTimeout)
+		found.add("acknowledgement time-out %v is less than 1 s", cfg.AckTimeout)
 	}
-	if cfg.Dial == nil {
-		fault("no way to the gateway")
-	}
-	return errors.Join(errs...)
 }
 
 // urls is the whole list.

@@ -73,64 +73,21 @@ var (
 )
 
 func (l *link) fromUpstream(p codec.Packet) error {
-	v := l.local.version
 	switch p := p.(type) {
 	case *codec.Publish:
-		switch {
-		case p.TopicAlias != 0:
-			return errAlias
-		case p.QoS > 0 && l.up.wire.version == codec.V5 && !l.up.sessionPresent && l.window.exceeded(p.ID, l.cfg.mostDown()):
-			return errReceiveMaximum
-		}
-		if p.QoS == 2 {
-			l.resolve(p.ID, p.Dup)
-		}
-		l.relayDown(p)
+		return l.receivePublish(p)
 
 	// Acknowledgements of what went up.
 	case *codec.Puback:
-		l.owed.answer()
-		if p.Code == codec.QuotaExceeded {
-			return errUpstreamFull
-		}
-		ids, err := l.ackedTogether(p.ID)
-		switch {
-		case err != nil:
-			l.up.server.inexact = time.Now()
-			return err
-		case ids != nil:
-			return l.batchAcked(p, ids)
-		}
-		l.checkRefused(p.ID, p.Code, p.ReasonString)
-		l.acked(p.ID, p.Code)
+		return l.receivePuback(p)
 	case *codec.Pubrec:
-		l.owed.answer()
-		if p.Code == codec.QuotaExceeded {
-			return errUpstreamFull
-		}
-		l.checkRefused(p.ID, p.Code, p.ReasonString)
-		l.timed(p.ID)
-		if p.Code >= 0x80 {
-			l.track(p.ID, false)
-		}
-		l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+		return l.receivePubrec(p)
 	case *codec.Pubcomp:
-		l.owed.answer()
-		if l.isReleased(p.ID) {
-			return nil
-		}
-		l.track(p.ID, false)
-		l.toLocal = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+		l.receivePubcomp(p)
 
 	// The third step of what comes down.
 	case *codec.Pubrel:
-		l.resolve(p.ID, true)
-		if l.declined.has(p.ID) {
-			l.declined.remove(p.ID)
-			l.backUp = (&codec.Pubcomp{ID: p.ID}).Append(l.backUp, l.up.wire.version)
-			return nil
-		}
-		l.toLocal = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toLocal, v)
+		l.receivePubrel(p)
 
 	case *codec.Suback:
 		l.granted(p)
@@ -149,6 +106,71 @@ func (l *link) fromUpstream(p codec.Packet) error {
 		return errSecondConnack
 	}
 	return nil
+}
+
+func (l *link) receivePublish(p *codec.Publish) error {
+	switch {
+	case p.TopicAlias != 0:
+		return errAlias
+	case p.QoS > 0 && l.up.wire.version == codec.V5 && !l.up.sessionPresent && l.window.exceeded(p.ID, l.cfg.mostDown()):
+		return errReceiveMaximum
+	}
+	if p.QoS == 2 {
+		l.resolve(p.ID, p.Dup)
+	}
+	l.relayDown(p)
+	return nil
+}
+
+func (l *link) receivePuback(p *codec.Puback) error {
+	l.owed.answer()
+	if p.Code == codec.QuotaExceeded {
+		return errUpstreamFull
+	}
+	ids, err := l.ackedTogether(p.ID)
+	switch {
+	case err != nil:
+		l.up.server.inexact = time.Now()
+		return err
+	case ids != nil:
+		return l.batchAcked(p, ids)
+	}
+	l.checkRefused(p.ID, p.Code, p.ReasonString)
+	l.acked(p.ID, p.Code)
+	return nil
+}
+
+func (l *link) receivePubrec(p *codec.Pubrec) error {
+	l.owed.answer()
+	if p.Code == codec.QuotaExceeded {
+		return errUpstreamFull
+	}
+	l.checkRefused(p.ID, p.Code, p.ReasonString)
+	l.timed(p.ID)
+	if p.Code >= 0x80 {
+		l.track(p.ID, false)
+	}
+	l.toLocal = (&codec.Pubrec{ID: p.ID, Code: p.Code}).Append(l.toLocal, l.local.version)
+	return nil
+}
+
+func (l *link) receivePubcomp(p *codec.Pubcomp) {
+	l.owed.answer()
+	if l.isReleased(p.ID) {
+		return
+	}
+	l.track(p.ID, false)
+	l.toLocal = (&codec.Pubcomp{ID: p.ID, Code: p.Code}).Append(l.toLocal, l.local.version)
+}
+
+func (l *link) receivePubrel(p *codec.Pubrel) {
+	l.resolve(p.ID, true)
+	if l.declined.has(p.ID) {
+		l.declined.remove(p.ID)
+		l.backUp = (&codec.Pubcomp{ID: p.ID}).Append(l.backUp, l.up.wire.version)
+		return
+	}
+	l.toLocal = (&codec.Pubrel{ID: p.ID, Code: p.Code}).Append(l.toLocal, l.local.version)
 }
 
 // checkRefused counts the message with an identifier as lost, 0 at QoS 0, if the upstream

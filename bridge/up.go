@@ -176,18 +176,7 @@ func (l *link) relayUp(p *codec.Publish) error {
 		l.lose(unanswered, topic, id, qos)
 		return nil
 	}
-	if p.QoS == 0 {
-		p.ID = 0
-	}
-	if p.QoS == 0 || !l.up.sessionPresent { // to a new session all are new
-		p.Dup = false
-	}
-	if l.up.wire.version == codec.V5 {
-		p.ResponseTopic = l.answerable(l.upNames, p.ResponseTopic)
-		if l.cfg.MaxHops > 0 {
-			p.User = l.upHops.count(p.User, passed+1)
-		}
-	}
+	l.readdress(p, passed)
 	if rule != nil && rule.Batch > 0 && l.gather(p, id, qos, rule.Batch) {
 		return nil
 	}
@@ -201,12 +190,35 @@ func (l *link) relayUp(p *codec.Publish) error {
 	if l.echoes != nil && l.up.wire.version != codec.V5 && l.downNames.forth.find(name) != nil {
 		l.echoes.sent(name, p.Payload, again, time.Since(l.start))
 	}
+	l.sentUp(p, topic, id, qos, len(l.toUp)-begin)
+	return nil
+}
+
+// readdress gives p what is between two servers only. It has had so many hops.
+func (l *link) readdress(p *codec.Publish, passed int) {
+	if p.QoS == 0 {
+		p.ID = 0
+	}
+	if p.QoS == 0 || !l.up.sessionPresent { // to a new session all are new
+		p.Dup = false
+	}
+	if l.up.wire.version == codec.V5 {
+		p.ResponseTopic = l.answerable(l.upNames, p.ResponseTopic)
+		if l.cfg.MaxHops > 0 {
+			p.User = l.upHops.count(p.User, passed+1)
+		}
+	}
+}
+
+// sentUp notes what is to come of p, which has gone up in so many bytes: it came from the
+// gateway with this topic, identifier and QoS.
+func (l *link) sentUp(p *codec.Publish, topic []byte, id uint16, qos byte, size int) {
 	l.counts.up.Add(1)
 	l.short.set(id, p.QoS < qos && qos == 2)
 	if p.QoS > 0 {
 		l.owed.ask(l.up.wire)
 		l.begin(id, true)
-		l.lead(id, topic, len(l.toUp)-begin)
+		l.lead(id, topic, size)
 	}
 	switch {
 	case p.QoS == 0:
@@ -219,7 +231,6 @@ func (l *link) relayUp(p *codec.Publish) error {
 		l.begun.add(id)
 		l.track(id, true)
 	}
-	return nil
 }
 
 // begin counts a message as under way. One that was sent just now may be timed.
