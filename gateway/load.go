@@ -11,87 +11,115 @@ import (
 
 // load makes the sessions and retained messages from the store. What can not be read
 // is skipped, counted and said; the rest serves.
-func (s *Server) load() error {
-	byKey := make(map[uint64]*session)
-	damaged := 0
-	skip := func(key string) { // for good: its number may be given again
-		damaged++
-		s.db.Delete(key, store.Lazy)
-	}
-	each := func(kind string, read func(to *session, rest, value string) bool) {
-		s.db.Ascend(kind+"/", func(key, value string) bool {
-			n, rest, ok := cutKey(key)
-			to := byKey[n]
-			if !ok || to == nil || !read(to, rest, value) {
-				skip(key)
-			}
-			return true
-		})
-	}
-	away := make(map[*session]bool)
-	s.db.Ascend("s/", func(key, value string) bool {
-		n, _, ok := cutKey(key)
-		to, gone := s.loadSession(n, value)
-		if !ok || to == nil {
-			skip(key)
-			return true
-		}
-		byKey[n], away[to] = to, gone
-		return true
-	})
-	each("w", func(to *session, lane, value string) bool { return to.loadWindow(lane, value) })
-	for to := range away { // the window that says that there is a live lane may be lost
-		if to.live == nil && s.db.Waits(to.key|liveKey) {
-			to.openLive()
-		}
-	}
-	each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
-	each("k", func(to *session, _, value string) bool {
-		to.note = value
-		return true
-	})
-	each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
-	each("e", func(to *session, id, value string) bool { return to.loadReceipt(id, value, byKey) })
-	devices := make(map[*session]*device)
-	each("n", func(to *session, _, value string) bool {
-		d, ok := to.loadDevice(value)
-		if d != nil {
-			devices[to] = d
-		}
-		return ok
-	})
-	each("t", func(to *session, id, name string) bool { return to.loadTopicID(id, name) })
-	s.db.Ascend(retainedPrefix, func(key, value string) bool {
-		if _, err := s.decodeRecord([]byte(value)); err != nil {
-			skip(key)
-			return true
-		}
-		s.retained.Set(key[len(retainedPrefix):], value)
-		return true
-	})
-	if damaged > 0 {
-		s.stats.Dropped.Damaged += uint64(damaged)
-		s.log.Error("unreadable records skipped", "records", damaged)
+func (s *Server) load() {
+	l := &loading{srv: s, byKey: make(map[uint64]*session), away: make(map[*session]bool), devices: make(map[*session]*device)}
+	l.sessions()
+	l.parts()
+	l.retained()
+	if l.damaged > 0 {
+		s.stats.Dropped.Damaged += uint64(l.damaged)
+		s.log.Error("unreadable records skipped", "records", l.damaged)
 	}
 	if n := s.db.RemoveUnopened(); n > 0 {
 		s.log.Error("queues without a session removed", "queues", n)
 	}
-	for to, gone := range away {
+	l.start()
+	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
+}
+
+// loading is what load has read so far.
+type loading struct {
+	srv     *Server
+	byKey   map[uint64]*session
+	away    map[*session]bool // whether the client was, when the gateway went down
+	devices map[*session]*device
+	damaged int // records
+}
+
+// skip has a record that can not be read removed: its number may be given again.
+func (l *loading) skip(key string) {
+	l.damaged++
+	l.srv.db.Delete(key, store.Lazy)
+}
+
+func (l *loading) sessions() {
+	l.srv.db.Ascend("s/", func(key, value string) bool {
+		n, _, ok := cutKey(key)
+		to, away := l.srv.loadSession(n, value)
+		if !ok || to == nil {
+			l.skip(key)
+			return true
+		}
+		l.byKey[n], l.away[to] = to, away
+		return true
+	})
+}
+
+// each reads the records of a kind, of which each belongs to a session. rest is the key behind
+// the session's.
+func (l *loading) each(kind string, read func(to *session, rest, value string) bool) {
+	l.srv.db.Ascend(kind+"/", func(key, value string) bool {
+		n, rest, ok := cutKey(key)
+		to := l.byKey[n]
+		if !ok || to == nil || !read(to, rest, value) {
+			l.skip(key)
+		}
+		return true
+	})
+}
+
+// parts reads what belongs to the sessions.
+func (l *loading) parts() {
+	l.each("w", func(to *session, lane, value string) bool { return to.loadWindow(lane, value) })
+	for to := range l.away { // the window that says that there is a live lane may be lost
+		if to.live == nil && l.srv.db.Waits(to.key|liveKey) {
+			to.openLive()
+		}
+	}
+	l.each("i", func(to *session, _, value string) bool { return to.loadHeld(value) })
+	l.each("k", func(to *session, _, value string) bool {
+		to.note = value
+		return true
+	})
+	l.each("u", func(to *session, filter, value string) bool { return to.loadSubscription(filter, value) })
+	l.each("e", func(to *session, id, value string) bool { return to.loadReceipt(id, value, l.byKey) })
+	l.each("n", func(to *session, _, value string) bool {
+		d, ok := to.loadDevice(value)
+		if d != nil {
+			l.devices[to] = d
+		}
+		return ok
+	})
+	l.each("t", func(to *session, id, name string) bool { return to.loadTopicID(id, name) })
+}
+
+func (l *loading) retained() {
+	l.srv.db.Ascend(retainedPrefix, func(key, value string) bool {
+		if _, err := l.srv.decodeRecord([]byte(value)); err != nil {
+			l.skip(key)
+			return true
+		}
+		l.srv.retained.Set(key[len(retainedPrefix):], value)
+		return true
+	})
+}
+
+// start has the sessions go on.
+func (l *loading) start() {
+	for to, away := range l.away {
 		to.endForbidden()
-		if !gone {
-			for l := range to.lanes {
-				to.presume(l)
+		if !away {
+			for ln := range to.lanes {
+				to.presume(ln)
 			}
 		}
 	}
-	s.restoreDevices(devices)
-	for to, gone := range away { // which may send wills to the others
-		if devices[to] == nil {
-			to.wake(gone)
+	l.srv.restoreDevices(l.devices)
+	for to, away := range l.away { // which may send wills to the others
+		if l.devices[to] == nil {
+			to.wake(away)
 		}
 	}
-	s.log.Info("state loaded", "sessions", len(s.sessions), "retained", s.retained.Len())
-	return nil
 }
 
 // wake starts the clocks of a loaded session. One whose client was here when the

@@ -153,12 +153,12 @@ func setDefault[T comparable](field *T, value T) {
 
 // Start loads the sessions and retained messages of db, which tells the server of
 // its commits by Committed. It is called before the first connection.
-func (s *Server) Start(db *store.DB) error {
+func (s *Server) Start(db *store.DB) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.db = db
 	s.tick()
-	return s.load()
+	s.load()
 }
 
 // Shutdown ends all connections with DISCONNECT 0x8B (Server shutting down) and lets

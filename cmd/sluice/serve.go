@@ -54,9 +54,7 @@ func serve(ctx context.Context, environ map[string]string, hangUp <-chan os.Sign
 			err = cerr
 		}
 	}()
-	if err := srv.Start(db); err != nil {
-		return err
-	}
+	srv.Start(db)
 	wires := transport.New(s.transport(log), srv)
 	g := &running{settings: s, environ: environ, srv: srv, db: db, log: log, level: level, tls: new(atomic.Pointer[tls.Config])}
 	g.admin = admin.New(admin.Config{Ready: g.health, Metrics: g.measure, Log: log})
