@@ -41,7 +41,8 @@ func newFleet(srv *gateway.Server, wires *transport.Transport, told *reports, lo
 }
 
 // set brings the bridges to what s says. One that s has as before is not touched. With an
-// error none is. A new one has its session in the gateway from here on; start has it connect.
+// error none is. A new one has its session in the gateway from here on, and can be told what
+// to do; start has it connect.
 //
 // What waits in the gateway belongs to the name: a bridge that is changed goes on with it, or
 // one that is called otherwise and is the same client of the same server, and that of one
@@ -78,6 +79,7 @@ func (f *fleet) set(ctx context.Context, s *settings) error {
 			return err
 		}
 		f.bridges[b.Name] = w
+		f.told.add(w.report)
 	}
 	f.retire(s)
 	f.tell(before)
@@ -90,7 +92,6 @@ func (f *fleet) start() {
 	for _, name := range slices.Sorted(maps.Keys(f.bridges)) {
 		if w := f.bridges[name]; w.cancel == nil {
 			w.start(f.log)
-			f.told.add(w.report)
 		}
 	}
 }
@@ -199,8 +200,8 @@ func (f *fleet) end(ctx context.Context, end func(*atWork, context.Context), cho
 			continue
 		}
 		delete(f.bridges, name)
+		f.told.remove(w.report)
 		if w.cancel != nil {
-			f.told.remove(w.report)
 			go end(w, ctx)
 			ending = append(ending, w)
 		}
