@@ -73,7 +73,7 @@ func StartRabbitMQ(dir string) (*RabbitMQ, error) {
 		r.names.Kill()
 		return nil, err
 	}
-	if err := r.await(50*time.Millisecond, 2*readyLimit, func() bool { return accepts(r.MQTT) }); err != nil {
+	if err := r.await(50*time.Millisecond, 6*readyLimit, func() bool { return accepts(r.MQTT) }); err != nil {
 		r.Kill()
 		return nil, err
 	}
