@@ -12,6 +12,12 @@ import (
 )
 
 const (
+	// acceptBatch is what one round accepts and answers, and another for each acceptShare
+	// events: a crowd at the door does not keep those inside waiting, nor those inside the
+	// crowd.
+	acceptBatch = 4
+	acceptShare = 16
+
 	// The client speaks first, whatever the wire. The system gives us a connection when
 	// something has come, and one that stays silent after so many seconds.
 	deferAccept = 1
@@ -32,38 +38,41 @@ type listener struct {
 	starved bool        // the last accept failed
 }
 
-// accept takes a connection, answers what it begins with, and hands it on. It takes one in a
-// round, so that a crowd at the door does not keep those inside waiting.
+// accept takes connections, answers what they begin with, and hands them round.
 func (l *loop) accept(ln *listener) {
-	fd, peer, err := acceptNow(ln.fd)
-	switch err {
-	case nil:
-	case unix.EAGAIN, unix.EINTR, unix.ECONNABORTED:
-		return
-	default: // out of descriptors or memory
-		l.rest(ln, err)
-		return
+	for range acceptBatch + l.events/acceptShare {
+		fd, peer, err := acceptNow(ln.fd)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		default: // out of descriptors or memory
+			l.rest(ln, err)
+			return
+		}
+		ln.starved = false
+		if !l.t.admit() {
+			unix.Close(int(fd))
+			continue
+		}
+		l.turn = (l.turn + 1) % len(l.peers)
+		c := &polled{
+			fd:   fd,
+			Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
+		}
+		c.driver = c
+		if ln.wire == wireWS || ln.wire == wireWSS {
+			c.ws = new(framer)
+		}
+		if ln.conf != nil {
+			c.tls = newSecure(c, ln.conf)
+		} else if ln.defers {
+			l.begin(c)
+		}
+		l.peers[l.turn].take(c)
 	}
-	ln.starved = false
-	if !l.t.admit() {
-		unix.Close(int(fd))
-		return
-	}
-	l.turn = (l.turn + 1) % len(l.peers)
-	c := &polled{
-		fd:   fd,
-		Conn: Conn{t: l.t, wire: ln.wire, peer: peer, proxied: l.t.fromProxy(peer)},
-	}
-	c.driver = c
-	if ln.wire == wireWS || ln.wire == wireWSS {
-		c.ws = new(framer)
-	}
-	if ln.conf != nil {
-		c.tls = newSecure(c, ln.conf)
-	} else if ln.defers {
-		l.begin(c)
-	}
-	l.peers[l.turn].take(c)
 }
 
 // rest has ln accept nothing for a while.

@@ -36,7 +36,7 @@ type polled struct {
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
-	heavy    bool    // it brought more than one turn takes when it was read last
+	heavy    bool    // it brought bulk when it was read last
 	readable bool    // and more has come: it waits for a turn
 	head     *buffer // what write has begun with
 }
@@ -99,6 +99,7 @@ type loop struct {
 
 	// Owned by the loop.
 	buf       []byte
+	events    int       // of this round
 	conns     []*polled // by descriptor
 	n         int       // of conns
 	readers   line      // bring much, and wait for a turn
@@ -146,6 +147,7 @@ func (l *loop) run() {
 	defer l.t.wg.Done()
 	for !l.quit || l.n > 0 || l.dirty.Load() != nil {
 		events := l.wait()
+		l.events = len(events)
 		l.t.handler.BeginRound()
 		for i := range events {
 			l.event(&events[i])
@@ -274,11 +276,8 @@ func (l *loop) read(c *polled) {
 		c.gone = true
 		l.end(c)
 	default:
-		c.heavy = n == len(b)
+		c.heavy = n > bulk
 		l.receive(c, b[:n])
-		if n > bulk {
-			l.pass()
-		}
 	}
 }
 
@@ -350,6 +349,7 @@ func (l *loop) attend(c *polled) {
 	if c.readable {
 		c.readable = false
 		l.read(c)
+		l.pass()
 	}
 	l.flush(c)
 	switch {

@@ -234,53 +234,49 @@ func TestNothingHeldWaitsForNobody(t *testing.T) {
 	}
 }
 
-// Bulk that somebody has brought is sent on before the next in the round is read.
+// What somebody brings in his turn for another goes out with it, before the round ends.
 func TestBulkIsPassedOn(t *testing.T) {
-	var waits, gate, passed sync.WaitGroup
-	waits.Add(1)
-	gate.Add(1)
-	passed.Add(2)
-	var before *Conn // has brought bulk in this round, and been sent it back
-	together := false
+	const n = 2 * bulk
+	var to *Conn
+	var brought int // at last
+	var turn bool   // this round has one, as what came before was bulk already
+	var turns, late int
 	tr := start(t, Config{Loops: 1}, &recorder{
 		receive: func(c *Conn, b []byte) (int, error) {
-			switch string(b) {
-			case "hello":
+			if to == nil {
+				to = c
 				return echo(c, b)
-			case "wait":
-				waits.Done()
-				gate.Wait() // the loop does, while the others write
-				return len(b), nil
 			}
-			if before != nil {
-				together = true
-				if n := before.Pending(); n > 0 {
-					t.Errorf("%d bytes wait while more is read", n)
-				}
-			}
-			before = c
-			passed.Done()
-			return echo(c, b)
+			turn = brought == n && len(b) == n
+			brought = len(b)
+			send(to, b)
+			return len(b), nil
 		},
-		round: func(bool) { before = nil },
+		round: func(begins bool) {
+			if !begins && turn {
+				turns++
+				late += to.Pending()
+			}
+			turn = false
+		},
 	})
 	addr := listen(t, tr, "tcp")
-	var clients []*net.TCPConn
-	for range 3 {
-		c := dialTCP(t, addr)
-		c.Write([]byte("hello"))
-		want(t, "hello", c, []byte("hello"))
-		clients = append(clients, c)
+	in := dialTCP(t, addr)
+	in.Write([]byte("hello"))
+	want(t, "hello", in, []byte("hello"))
+	out := dialTCP(t, addr)
+	for range 10 {
+		b := noise(n)
+		out.Write(b)
+		want(t, "bulk", in, b)
 	}
-	clients[0].Write([]byte("wait"))
-	waits.Wait()
-	for _, c := range clients[1:] {
-		c.Write(noise(2 * bulk))
+	in.Close()
+	out.Close()
+	if err := tr.Close(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	gate.Done()
-	passed.Wait()
-	if !together {
-		t.Error("they were not read in one round")
+	if turns == 0 || late > 0 {
+		t.Errorf("of %d turns %d bytes waited for the next round", turns, late)
 	}
 }
 

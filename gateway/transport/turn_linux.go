@@ -12,7 +12,8 @@ const (
 	// writeSize is what one connection is sent in a turn.
 	writeSize = 128 << 10
 
-	// bulk is output, in bytes, that has a turn of its own.
+	// bulk is more than little, in bytes: who brings it is read in turns from then on, and
+	// output of so much has a turn of its own.
 	bulk = 16 << 10
 
 	// often is when a connection counts as sent much: if the last write was no longer ago.
@@ -72,9 +73,9 @@ func (l *loop) postpone(c *polled) bool {
 // nor has it ended.
 func (c *polled) live() bool { return c.entered && !c.lent() && c.fd >= 0 && !c.draining }
 
-// pass follows a read of bulk. If as much lies ready now for whoever was written to last, it
-// is sent: later it would have to come back into the processor's cache. That one keeps its
-// place on the dirty list.
+// pass ends the turn of somebody who brings much. If as much lies ready now for whoever was
+// written to last, it is sent: later it would have to come back into the processor's cache.
+// That one keeps its place on the dirty list.
 func (l *loop) pass() {
 	if c := l.dirty.Load(); c != nil && c.live() && c.Pending() > bulk {
 		l.tick()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -50,8 +51,7 @@ func runRelay(port string) error {
 			if fd := events[i].Fd; fd == r.listener {
 				r.accept()
 			} else if r.receive(fd) != nil {
-				unix.Close(int(fd))
-				delete(r.clients, fd)
+				r.drop(fd)
 			}
 		}
 	}
@@ -91,6 +91,14 @@ func (r *relay) accept() {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	r.clients[int32(fd)] = &relayed{}
 	r.watch(int32(fd))
+}
+
+func (r *relay) drop(fd int32) {
+	unix.Close(int(fd))
+	delete(r.clients, fd)
+	for topic, list := range r.takers {
+		r.takers[topic] = slices.DeleteFunc(list, func(x int32) bool { return x == fd })
+	}
 }
 
 // receive reads once, and answers or hands on the packets that have come whole.
@@ -134,8 +142,8 @@ func (r *relay) handle(fd int32, c *relayed, p codec.Packet, b []byte) error {
 		return r.answer(fd, c, &codec.Suback{ID: p.ID, Codes: make([]codec.ReasonCode, len(p.Subscriptions))})
 	case *codec.Publish:
 		for _, to := range r.takers[string(p.Topic)] {
-			if _, err := unix.Write(int(to), b); err != nil {
-				return err
+			if n, err := unix.Write(int(to), b); n < len(b) {
+				return fmt.Errorf("%d of %d bytes handed on: %w", n, len(b), err)
 			}
 		}
 	}
