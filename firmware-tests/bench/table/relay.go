@@ -143,7 +143,7 @@ func (r *relay) handle(fd int32, c *relayed, p codec.Packet, b []byte) error {
 	case *codec.Publish:
 		for _, to := range r.takers[string(p.Topic)] {
 			if n, err := unix.Write(int(to), b); n < len(b) {
-				return fmt.Errorf("%d of %d bytes handed on: %w", n, len(b), err)
+				return fmt.Errorf("%d of %d bytes handed on: %v", n, len(b), err)
 			}
 		}
 	}
