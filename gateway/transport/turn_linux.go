@@ -9,6 +9,9 @@ const (
 	// turnTime is about how long the writers' turns of a round take together.
 	turnTime = 50 * time.Microsecond
 
+	// readTurns is how many of the readers have turns in a round, of some 50 us each.
+	readTurns = 4
+
 	// writeSize is what one connection is sent in a turn.
 	writeSize = 128 << 10
 
@@ -93,7 +96,7 @@ func (l *loop) tick() time.Time {
 	return now
 }
 
-// serve gives writers as many turns as there is time for, and one of the readers a turn: but
+// serve gives writers as many turns as there is time for, and a few of the readers one: but
 // not while there are writers with bulk, as what readers bring would pile up and be lost.
 // They wait for a number of rounds at most, as others may send to those writers as well.
 func (l *loop) serve() {
@@ -113,7 +116,7 @@ func (l *loop) serve() {
 		return
 	}
 	l.held = 0
-	if c := l.readers.pop(); c != nil {
-		l.attend(c)
+	for n := 0; n < readTurns && l.readers.first != nil; n++ {
+		l.attend(l.readers.pop())
 	}
 }
