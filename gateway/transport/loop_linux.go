@@ -36,7 +36,7 @@ type polled struct {
 	gone     bool    // the peer has closed its side, or the connection broke
 	bounded  bool    // in loop.ending
 	draining bool    // after Closed: waits for the peer to close
-	heavy    bool    // it brought bulk when it was read last
+	heavy    bool    // it brought bulk, or all that is read of tiny frames, when it was read last
 	readable bool    // and more has come: it waits for a turn
 	head     *buffer // what write has begun with
 }
@@ -276,7 +276,7 @@ func (l *loop) read(c *polled) {
 		c.gone = true
 		l.end(c)
 	default:
-		c.heavy = n > bulk
+		c.heavy = n > bulk || n == len(b)
 		l.receive(c, b[:n])
 	}
 }
