@@ -78,8 +78,8 @@ func (c *polled) queue() {
 // A round waits for events, reads once from each connection that has
 // something, tells the handler that this was all, and then attends to each connection on the
 // dirty list: those that were written to by whatever the reads brought, on this loop or
-// another. Those that bring or take much wait for turns, of which each round has a few; but
-// what one of them has brought for another goes out with it.
+// another. Those that bring or take much wait for turns, of which a few follow each round, as
+// one of their own for the handler; what one of them has brought for another goes out with it.
 type loop struct {
 	// Set once.
 	t      *Transport
@@ -155,9 +155,13 @@ func (l *loop) run() {
 		if !l.idle.Load() {
 			l.work()
 		}
-		l.serve()
 		l.t.handler.EndRound()
 		l.attendAll()
+		if l.inLine() {
+			l.t.handler.BeginRound()
+			l.serve()
+			l.t.handler.EndRound()
+		}
 		l.expire()
 	}
 	l.poller.close()
@@ -179,7 +183,7 @@ func (l *loop) wait() []unix.EpollEvent {
 
 // busy says whether there is something to do without an event.
 func (l *loop) busy() bool {
-	return l.dirty.Load() != nil || !l.idle.Load() || l.readers.first != nil || l.writers.first != nil
+	return l.dirty.Load() != nil || !l.idle.Load() || l.inLine()
 }
 
 // timeout is how long to sleep at most, negative for ever.

@@ -96,13 +96,13 @@ func (l *loop) tick() time.Time {
 	return now
 }
 
+// inLine says whether anybody waits for a turn.
+func (l *loop) inLine() bool { return l.readers.first != nil || l.writers.first != nil }
+
 // serve gives writers as many turns as there is time for, and a few of the readers one: but
 // not while there are writers with bulk, as what readers bring would pile up and be lost.
 // They wait for a number of rounds at most, as others may send to those writers as well.
 func (l *loop) serve() {
-	if l.readers.first == nil && l.writers.first == nil {
-		return
-	}
 	until := l.tick().Add(turnTime)
 	for c := l.writers.first; c != nil && (l.readers.first == nil || l.due(c) || c.Pending() > bulk); c = l.writers.first {
 		l.writers.pop()
