@@ -8,6 +8,9 @@ func (c *polled) look() {
 	c.mu.Lock()
 	l := c.loop
 	c.mu.Unlock()
+	if l == nil {
+		return // it was accepted just now, with what it has sent
+	}
 	l.do(func() {
 		if c.fd < 0 {
 			return

@@ -615,6 +615,7 @@ func TestEndWhilePaused(t *testing.T) {
 				receive: func(c *Conn, b []byte) (int, error) {
 					if len(got) == 0 {
 						c.Pause()
+						c.ResumeIfOver() // it may not have a loop yet
 						first <- c
 					}
 					got = append(got, b...)
