@@ -36,19 +36,24 @@ type loading struct {
 	damaged int // records
 }
 
-// skip has a record that can not be read removed: its number may be given again.
-func (l *loading) skip(key string) {
-	l.damaged++
-	l.srv.db.Delete(key, store.Lazy)
+// records reads those whose keys begin with prefix. One that read does not take is removed:
+// its number may be given again.
+func (l *loading) records(prefix string, read func(key, value string) bool) {
+	l.srv.db.Ascend(prefix, func(key, value string) bool {
+		if !read(key, value) {
+			l.damaged++
+			l.srv.db.Delete(key, store.Lazy)
+		}
+		return true
+	})
 }
 
 func (l *loading) sessions() {
-	l.srv.db.Ascend("s/", func(key, value string) bool {
+	l.records("s/", func(key, value string) bool {
 		n, _, ok := cutKey(key)
 		to, away := l.srv.loadSession(n, value)
 		if !ok || to == nil {
-			l.skip(key)
-			return true
+			return false
 		}
 		l.byKey[n], l.away[to] = to, away
 		return true
@@ -58,13 +63,10 @@ func (l *loading) sessions() {
 // each reads the records of a kind, of which each belongs to a session. rest is the key behind
 // the session's.
 func (l *loading) each(kind string, read func(to *session, rest, value string) bool) {
-	l.srv.db.Ascend(kind+"/", func(key, value string) bool {
+	l.records(kind+"/", func(key, value string) bool {
 		n, rest, ok := cutKey(key)
 		to := l.byKey[n]
-		if !ok || to == nil || !read(to, rest, value) {
-			l.skip(key)
-		}
-		return true
+		return ok && to != nil && read(to, rest, value)
 	})
 }
 
@@ -94,10 +96,9 @@ func (l *loading) parts() {
 }
 
 func (l *loading) retained() {
-	l.srv.db.Ascend(retainedPrefix, func(key, value string) bool {
+	l.records(retainedPrefix, func(key, value string) bool {
 		if _, err := l.srv.decodeRecord([]byte(value)); err != nil {
-			l.skip(key)
-			return true
+			return false
 		}
 		l.srv.retained.Set(key[len(retainedPrefix):], value)
 		return true
