@@ -81,7 +81,6 @@ func (c *polled) live() bool { return c.entered && !c.lent() && c.fd >= 0 && !c.
 // That one keeps its place on the dirty list.
 func (l *loop) pass() {
 	if c := l.dirty.Load(); c != nil && c.live() && c.Pending() > bulk {
-		l.tick()
 		l.flush(c)
 	}
 }
