@@ -287,8 +287,8 @@ func (s *Server) BeginRound() {
 	}
 }
 
-// EndRound commits what was staged, unless that takes long: its acknowledgements leave
-// in this round. Part of transport.Handler.
+// EndRound commits what was staged, unless that takes long: its acknowledgements leave right
+// after. Part of transport.Handler.
 func (s *Server) EndRound() {
 	if s.db != nil {
 		s.db.End()
