@@ -55,6 +55,7 @@ type conn struct {
 	deaf     bool          // reading is stopped until the client has read
 	braked   bool          // reading is stopped for a moment, see brake.go
 	slow     bool          // is counted in Server.slow
+	refused  bool          // trusted, and a message was refused for want of room: so are those behind it
 	unacked  uint16        // QoS 1 and 2 messages received and not acknowledged
 	heard    time.Duration // when the last packet came
 	timer    timer         // CONNECT or keep-alive

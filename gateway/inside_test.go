@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,5 +61,43 @@ func TestReceiveMaximumInside(t *testing.T) {
 				t.Errorf("%s may have been sent %d, want %d", name, got, want)
 			}
 		}
+	})
+}
+
+// When a message of a bridge is refused for want of room, those behind it are as well, until
+// it comes anew: else it would bring the first one again after the others.
+func TestRefusedInsideStaysInOrder(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		away := at.join("away", codec.V5, keep)
+		away.subscribe(2, "a/#")
+		away.cut()
+		join := func() *peer {
+			down := at.inside("$bridge/down")
+			down.send(&codec.Connect{Version: codec.V5, ClientID: []byte("$bridge/down")})
+			down.next() // CONNACK
+			return down
+		}
+		down := join()
+		at.srv.Failed(errors.New("no space left on device"))
+		down.send(message("a/1", "1", 1, 1))
+		if ack, _ := down.next().(*codec.Puback); ack == nil || ack.Code != codec.QuotaExceeded {
+			t.Fatalf("the first is answered by %s, want a refusal", show(ack))
+		}
+		at.srv.Failed(nil)
+		down.send(message(strings.Repeat("/", 300), "", 1, 9))
+		if ack, _ := down.next().(*codec.Puback); ack == nil || ack.Code != codec.TopicNameInvalid {
+			t.Fatalf("what can not be taken is answered by %s", show(ack))
+		}
+		down.send(message("a/1", "2", 1, 2), message("a/1", "3", 2, 3))
+		if ack, _ := down.next().(*codec.Puback); ack == nil || ack.Code != codec.QuotaExceeded {
+			t.Errorf("one behind it is answered by %s, want a refusal", show(ack))
+		}
+		if ack, _ := down.next().(*codec.Pubrec); ack == nil || ack.Code != codec.QuotaExceeded {
+			t.Errorf("one behind it is answered by %s, want a refusal", show(ack))
+		}
+		down.cut()
+		down = join()
+		down.send(message("a/1", "1", 1, 1))
+		down.want("when it comes anew all is taken", &codec.Puback{ID: 1})
 	})
 }

@@ -131,11 +131,11 @@ func (s *Server) admit(c *conn, p *codec.Message) (code codec.ReasonCode, known 
 		s.drop(&s.stats.Dropped.NotAuthorized)
 		return codec.NotAuthorized, nil
 	}
-	if p.QoS == 0 || !s.rejects() && s.rejecting == 0 {
+	if p.QoS == 0 || !c.refused && !s.rejects() && s.rejecting == 0 {
 		return codec.Success, nil
 	}
 	known = s.recipients(p.Topic)
-	if s.full(c, p, known) {
+	if c.refused || s.full(c, p, known) {
 		s.drop(&s.stats.Dropped.Rejected)
 		return codec.QuotaExceeded, nil
 	}
@@ -158,6 +158,7 @@ func (c *conn) denied(p *codec.Publish, a ack) {
 	case p.QoS == 0:
 		return
 	case c.version == codec.V5:
+		c.refused = c.refused || c.trusted && a.code == codec.QuotaExceeded // a bridge comes anew, with what is behind p too
 	case a.code == codec.NotAuthorized:
 		a.code = codec.Success // 3.1.1 can only close or acknowledge, section 3.3.5
 	case a.code == codec.TopicNameInvalid:
