@@ -21,6 +21,7 @@ type Source struct {
 // account holds one source's messages; index n is message n, index 0 unused.
 type account struct {
 	acknowledged []bool
+	refused      []bool // once at least
 	arrivals     []uint16
 	latest       int // highest number that has arrived
 	misordered   int
@@ -37,6 +38,7 @@ func (l *Ledger) account(s Source, n int) *account {
 	}
 	for len(a.acknowledged) <= n {
 		a.acknowledged = append(a.acknowledged, false)
+		a.refused = append(a.refused, false)
 		a.arrivals = append(a.arrivals, 0)
 	}
 	return a
@@ -49,15 +51,23 @@ func (l *Ledger) Acknowledged(s Source, n int) {
 	l.account(s, n).acknowledged[n] = true
 }
 
+// Refused notes that the gateway did not take message n, and said so. Its place is lost:
+// those that were under way behind it may have been taken.
+func (l *Ledger) Refused(s Source, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(s, n).refused[n] = true
+}
+
 // Arrived notes that message n has reached the consumer. A message counts as
 // out of order if a later one of its source came before its first arrival; a
-// repetition does not.
+// repetition does not, nor what was refused before.
 func (l *Ledger) Arrived(s Source, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(s, n)
 	a.arrivals[n]++
-	if a.arrivals[n] == 1 && n < a.latest {
+	if a.arrivals[n] == 1 && n < a.latest && !a.refused[n] {
 		a.misordered++
 	}
 	a.latest = max(a.latest, n)

@@ -34,3 +34,16 @@ func TestLedgerCounts(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusedHasNoPlace(t *testing.T) {
+	s := Source{Sensor: 3, QoS: 2}
+	var l Ledger
+	l.Refused(s, 1)
+	for n := 4; n > 0; n-- { // 4, 3, 2, 1
+		l.Acknowledged(s, n)
+		l.Arrived(s, n)
+	}
+	if got, want := l.Count(2), (Count{Acknowledged: 4, Arrived: 4, Misordered: 2}); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

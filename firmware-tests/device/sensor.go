@@ -213,6 +213,7 @@ func (s *Sensor) receive(p codec.Packet, last bool) error {
 // sent again on the next connection.
 func (s *Sensor) acknowledged(id uint16, code codec.ReasonCode, finished bool) error {
 	if code >= 0x80 {
+		s.refused(id)
 		return fmt.Errorf("message refused: %v", code)
 	}
 	for i := range s.flying {
@@ -233,6 +234,17 @@ func (s *Sensor) acknowledged(id uint16, code codec.ReasonCode, finished bool) e
 		return nil
 	}
 	return nil // a repetition of what is finished
+}
+
+func (s *Sensor) refused(id uint16) {
+	for _, f := range s.flying {
+		if f.id() != id {
+			continue
+		}
+		for _, l := range s.Ledgers {
+			l.Refused(s.Source, f.n)
+		}
+	}
 }
 
 func (s *Sensor) finish(id uint16) {
