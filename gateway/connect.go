@@ -192,7 +192,11 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		welcome.SessionPresent = present && c.version != codec.V31
 		c.tc.End(welcome.Append(c.tc.Begin(0), c.version))
 	}
-	to.pump()
+	if present || to.came == notYet {
+		to.pump()
+	} else {
+		to.arrive()
+	}
 }
 
 // SetReceiveMaximum changes what a part of this program, which is connected with that

@@ -56,6 +56,36 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 	}
 }
 
+// Nothing is acknowledged for a session that lasts before that is on disk itself, though the
+// message need not be: after a crash its client would be told that there is no session, and
+// would forget what it has under way. [MQTT-3.2.2-5]
+func TestNewSessionIsOnDiskBeforeItIsUsed(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		here := at.join("here", codec.V5)
+		here.subscribe(1, "a")
+		brief := at.join("brief", codec.V5)
+		at.settle()
+		at.disk <- struct{}{}
+		lasting := at.join("lasting", codec.V5, keep)
+		brief.send(message("a", "0", 1, 1))
+		lasting.send(message("a", "1", 1, 1), message("x", "2", 1, 2))
+		here.want("what is sent on needs no disk", message("a", "0", 1, 2), message("a", "1", 1, 3))
+		here.send(&codec.Puback{ID: 2}, &codec.Puback{ID: 3})
+		brief.want("nor does who does not last", &codec.Puback{ID: 1})
+		time.Sleep(5 * time.Second)
+		lasting.wantIdle("its session is not on disk")
+		<-at.disk
+		at.settle()
+		lasting.want("now it is", &codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers})
+		at.crash(nil)
+		pub := at.dial("lasting", codec.V5)
+		pub.send(&codec.Connect{Version: codec.V5, ClientID: []byte("lasting"), SessionExpiry: never})
+		if welcome, _ := pub.next().(*codec.Connack); welcome == nil || !welcome.SessionPresent {
+			t.Errorf("after a crash: %s, want that there is a session", show(welcome))
+		}
+	})
+}
+
 // A QoS 2 message is not sent to a session that lasts before it is on disk: a crash would
 // forget that its identifier was used.
 func TestQoS2WaitsForTheDisk(t *testing.T) {

@@ -129,7 +129,9 @@ func (to *session) stores() bool {
 //	away      byte, 1: the client is gone, 2: it has not come yet
 //	id, user  strings, with uvarint lengths
 //	will      nothing, or: delay in seconds and due in milliseconds, uvarints, and the message's record
-func (to *session) save() {
+func (to *session) save() { to.saveAs(store.Lazy) }
+
+func (to *session) saveAs(when store.Urgency) {
 	if !to.stores() {
 		return
 	}
@@ -151,7 +153,7 @@ func (to *session) save() {
 		b = binary.AppendUvarint(b, uint64(w.due/time.Millisecond))
 		b = append(b, s.encodeRecord(&codec.Publish{Message: w.Message}, 0, "")...)
 	}
-	s.db.Set(to.diskKey('s'), string(b), store.Lazy)
+	s.db.Set(to.diskKey('s'), string(b), when)
 }
 
 // saveSubscription stores sub if its session lasts.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/codec"
+	"sluice/store"
 )
 
 // notYet is the epoch in which the client came of a session that was provisioned for it,
@@ -112,11 +113,12 @@ func (to *session) leave() {
 	to.schedule()
 }
 
-// arrive takes the first word of a client that was waited for. Nothing is sent at QoS 1
-// and 2 before it is on disk that it has come: a crash would have it begin anew.
+// arrive begins a new session, and takes the first word of a client that was waited for.
+// Nothing is sent or acknowledged at QoS 1 and 2 before it is on disk that the client has
+// come: a crash would have it begin anew.
 func (to *session) arrive() {
 	to.came = 0
-	to.save()
+	to.saveAs(store.Now)
 	if to.durable() {
 		to.came = to.srv.db.Epoch()
 	}

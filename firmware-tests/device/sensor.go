@@ -145,7 +145,7 @@ func (s *Sensor) begin(l *link, present bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link = l
-	if !present && s.numbered > 0 {
+	if !present && s.Acked.Load() > 0 {
 		s.LostSessions.Add(1)
 	}
 	for _, f := range s.flying {
