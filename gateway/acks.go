@@ -77,12 +77,18 @@ func (t *ticket) free() {
 	}
 }
 
-// ready says whether the acknowledgement may leave.
+// ready says whether what the acknowledgement waits for has come.
 func (a *ack) ready(committed uint64) bool {
 	if r := a.receipt; r != nil && (len(r.places) > 0 || r.epoch > committed) {
 		return false
 	}
 	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0
+}
+
+// ready says whether a may leave. A promise does not before the session is on disk that it
+// is made to.
+func (c *conn) ready(a *ack) bool {
+	return a.ready(c.srv.committed) && (c.session.came <= c.srv.committed || a.code >= codec.UnspecifiedError)
 }
 
 // acknowledge sends a, or puts it behind those that wait.
@@ -99,7 +105,7 @@ func (c *conn) acknowledge(a ack) {
 		c.releaseLate()
 		return
 	}
-	if len(c.acks) == 0 && a.ready(c.srv.committed) {
+	if len(c.acks) == 0 && c.ready(&a) {
 		one := [1]ack{a}
 		c.sendAcks(one[:])
 		return
@@ -158,7 +164,7 @@ func (c *conn) readOn() {
 // releaseAcks sends what is ready, in order.
 func (c *conn) releaseAcks() {
 	n := 0
-	for n < len(c.acks) && c.acks[n].ready(c.srv.committed) {
+	for n < len(c.acks) && c.ready(&c.acks[n]) {
 		n++
 	}
 	if n > 0 {

@@ -68,7 +68,8 @@ func TestNewSessionIsOnDiskBeforeItIsUsed(t *testing.T) {
 		at.disk <- struct{}{}
 		lasting := at.join("lasting", codec.V5, keep)
 		brief.send(message("a", "0", 1, 1))
-		lasting.send(message("a", "1", 1, 1), message("x", "2", 1, 2))
+		lasting.send(message("a", "1", 1, 1), message("x", "2", 1, 2),
+			&codec.Subscribe{ID: 3, Subscriptions: []codec.Subscription{{Filter: []byte("b"), QoS: 1}}}, message("b", "3", 1, 4))
 		here.want("what is sent on needs no disk", message("a", "0", 1, 2), message("a", "1", 1, 3))
 		here.send(&codec.Puback{ID: 2}, &codec.Puback{ID: 3})
 		brief.want("nor does who does not last", &codec.Puback{ID: 1})
@@ -76,12 +77,31 @@ func TestNewSessionIsOnDiskBeforeItIsUsed(t *testing.T) {
 		lasting.wantIdle("its session is not on disk")
 		<-at.disk
 		at.settle()
-		lasting.want("now it is", &codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers})
+		lasting.want("now it is", &codec.Puback{ID: 1}, &codec.Puback{ID: 2, Code: codec.NoMatchingSubscribers},
+			message("b", "3", 1, 2), &codec.Suback{ID: 3, Codes: []codec.ReasonCode{1}}, &codec.Puback{ID: 4})
 		at.crash(nil)
 		pub := at.dial("lasting", codec.V5)
 		pub.send(&codec.Connect{Version: codec.V5, ClientID: []byte("lasting"), SessionExpiry: never})
 		if welcome, _ := pub.next().(*codec.Connack); welcome == nil || !welcome.SessionPresent {
 			t.Errorf("after a crash: %s, want that there is a session", show(welcome))
+		}
+	})
+}
+
+// A client that comes for a moment and leaves in good order does not wear the disk, though
+// its will would have to be there in a second.
+func TestBriefVisitWithAWillIsNotWritten(t *testing.T) {
+	onDisk(t, Config{}, func(at *site) {
+		at.settle()
+		before := at.written()
+		for range 3 {
+			p := at.join("p", codec.V5, func(c *codec.Connect) { c.Will = &codec.Will{Message: codec.Message{Topic: []byte("w")}} })
+			p.send(message("a", "1", 0, 0), &codec.Disconnect{})
+			at.settle()
+		}
+		time.Sleep(2 * time.Second)
+		if n := at.written() - before; n != 0 {
+			t.Errorf("%d bytes are written", n)
 		}
 	})
 }

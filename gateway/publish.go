@@ -199,9 +199,6 @@ func (c *conn) accept(p *codec.Publish, pub *publication) {
 		a.code = codec.NoMatchingSubscribers
 	}
 	disk := pub.disk
-	if came := c.session.came; came > c.srv.committed {
-		a.epoch, disk = max(a.epoch, came), true
-	}
 	if p.QoS == 2 {
 		a.kind = codec.TypePubrec
 	}

@@ -261,7 +261,7 @@ func (c *conn) releaseLate() {
 	ready, kept := few[:0], l.acks[:0]
 	for _, a := range l.acks {
 		switch {
-		case c.inOrder() && len(kept) > 0 || !a.ready(c.srv.committed):
+		case c.inOrder() && len(kept) > 0 || !c.ready(&a):
 			kept = append(kept, a)
 			if a.receipt == nil || len(a.receipt.places) == 0 {
 				c.awaitCommit()

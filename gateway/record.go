@@ -131,6 +131,7 @@ func (to *session) stores() bool {
 //	will      nothing, or: delay in seconds and due in milliseconds, uvarints, and the message's record
 func (to *session) save() { to.saveAs(store.Lazy) }
 
+// saveAs is save with an urgency of choice.
 func (to *session) saveAs(when store.Urgency) {
 	if !to.stores() {
 		return

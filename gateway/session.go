@@ -118,9 +118,11 @@ func (to *session) leave() {
 // come: a crash would have it begin anew.
 func (to *session) arrive() {
 	to.came = 0
-	to.saveAs(store.Now)
 	if to.durable() {
+		to.saveAs(store.Now)
 		to.came = to.srv.db.Epoch()
+	} else {
+		to.save()
 	}
 	to.pump()
 }
