@@ -158,14 +158,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 		c.refuseConnect(codec.PacketTooLarge, "CONNACK is larger than the client accepts") // [MQTT-3.1.2-24]
 		return
 	}
-	c.receiveMax = s.cfg.MaxInflight
-	if p.ReceiveMaximum != 0 && (c.trusted || p.ReceiveMaximum < c.receiveMax) {
-		c.receiveMax = p.ReceiveMaximum
-	}
-	c.noProblem = p.NoProblemInfo
-	if p.TopicAliasMaximum > 0 {
-		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
-	}
+	c.setLimits(p)
 	if c.dev != nil {
 		c.dev.replace(s.sessions[id])
 	}
@@ -181,22 +174,40 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	} else {
 		c.setKeepAlive(p.KeepAlive, &welcome)
 	}
-	if s.tells() {
-		remote, wire := c.remote()
-		s.log.Info("client here", "client", brief(id), "user", brief(c.user), "remote", remote, "wire", wire,
-			"version", c.speaks(), "resumed", present, "waiting", to.messages())
-	}
-	if c.dev != nil {
-		c.dev.connack(codec.Success)
-	} else {
-		welcome.SessionPresent = present && c.version != codec.V31
-		c.tc.End(welcome.Append(c.tc.Begin(0), c.version))
-	}
+	c.greet(present, &welcome)
 	if present || to.came == notYet {
 		to.pump()
 	} else {
 		to.arrive()
 	}
+}
+
+// setLimits notes what the client takes.
+func (c *conn) setLimits(p *codec.Connect) {
+	c.receiveMax = c.srv.cfg.MaxInflight
+	if p.ReceiveMaximum != 0 && (c.trusted || p.ReceiveMaximum < c.receiveMax) {
+		c.receiveMax = p.ReceiveMaximum
+	}
+	c.noProblem = p.NoProblemInfo
+	if p.TopicAliasMaximum > 0 {
+		c.aliases = &aliases{max: min(p.TopicAliasMaximum, maxAliases)}
+	}
+}
+
+// greet sends CONNACK. present is whether the client has come before.
+func (c *conn) greet(present bool, welcome *codec.Connack) {
+	s, to := c.srv, c.session
+	if s.tells() {
+		remote, wire := c.remote()
+		s.log.Info("client here", "client", brief(to.id), "user", brief(c.user), "remote", remote, "wire", wire,
+			"version", c.speaks(), "resumed", present, "waiting", to.messages())
+	}
+	if c.dev != nil {
+		c.dev.connack(codec.Success)
+		return
+	}
+	welcome.SessionPresent = present && c.version != codec.V31
+	c.tc.End(welcome.Append(c.tc.Begin(0), c.version))
 }
 
 // SetReceiveMaximum changes what a part of this program, which is connected with that
