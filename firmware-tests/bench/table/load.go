@@ -77,12 +77,12 @@ func (g goal) String() string {
 // limit is the figure itself that the goal asks for, beside that of the base; 0 is none.
 func (g goal) limit(base float64) float64 { return max(g.ratio*base, g.atMost, g.atLeast) }
 
-// met says whether a figure reaches the goal, beside that of the base.
-func (g goal) met(figure, base float64) bool {
+// met says whether a figure, and its ratio to that of the base, reach the goal.
+func (g goal) met(figure, ratio float64) bool {
 	if g.atLeast > 0 {
 		return figure >= g.atLeast
 	}
-	return figure <= g.limit(base)
+	return g.atMost > 0 && figure <= g.atMost || g.ratio > 0 && ratio <= g.ratio
 }
 
 // What rows show.

@@ -65,22 +65,21 @@ func (r *result) cell(w row, label string) string {
 	return cell(m)
 }
 
-// verdict is the ratio of the figure that the row is about to that of the base, and
-// what became of the goal.
+// verdict is the ratio of a row, and what became of its goal.
 func (r *result) verdict(w row) (ratio, verdict string) {
 	ours, ok := r.median(w, r.whose(w))
-	base, baseOK := r.median(w, r.load.base)
 	if !ok {
 		return "", "not measured"
 	}
-	if baseOK && base > 0 {
-		ratio = fmt.Sprintf("%.2f", ours/base)
+	times, compared := r.ratio(w)
+	if compared {
+		ratio = fmt.Sprintf("%.2f", times)
 	}
 	switch {
-	case w.goal == goal{}, w.goal.ratio > 0 && !baseOK:
+	case w.goal == goal{}, w.goal.ratio > 0 && !compared:
 	case r.faulty(r.whose(w)):
 		verdict = "faults"
-	case w.goal.met(ours, base):
+	case w.goal.met(ours, times):
 		verdict = "met"
 	default:
 		verdict = "missed"
@@ -185,7 +184,8 @@ func document(about description, groups []*group) string {
 Written by %s (make bench-peers) in firmware-tests: do not edit.
 
 Medians of %d rounds (or fewer, where the list of loads says so), the brokers in turns in each; where a load runs for a time, for %v after a warm-up. Payloads of 64 bytes. The ratio
-is Sluice's figure to Mosquitto's, or to that of the other way to run Sluice. Bold is the best of a row, a star marks runs in which messages
+is Sluice's figure to Mosquitto's, or to that of the other way to run Sluice: the median of the rounds' own ratios, as what slows the
+machine for minutes slows both sides of a round, and not quite that of the medians. Bold is the best of a row, a star marks runs in which messages
 were lost, duplicated or out of order, or that failed. Differences below 20 %% mean nothing on shared machines. The generator is one
 thread on the same machine.
 

@@ -75,6 +75,24 @@ func (r *result) median(w row, label string) (m float64, ok bool) {
 	return median(values)
 }
 
+// ratio is the middle one of the ratios of the figure that the row is about to that of the
+// base, of each round by itself: what slows the machine for minutes slows both. Not ok if
+// there are none.
+func (r *result) ratio(w row) (m float64, ok bool) {
+	var values []float64
+	bases := r.outcomes[r.load.base]
+	for i, o := range r.outcomes[r.whose(w)] {
+		if i == len(bases) {
+			break
+		}
+		ours, base := w.value(o), w.value(bases[i])
+		if o.Seconds > 0 && bases[i].Seconds > 0 && base > 0 && !math.IsNaN(ours) {
+			values = append(values, ours/base)
+		}
+	}
+	return median(values)
+}
+
 // median returns the middle of values, or between the middle two; not ok if there
 // are none.
 func median(values []float64) (m float64, ok bool) {

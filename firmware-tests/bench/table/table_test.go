@@ -21,7 +21,7 @@ func example() *result {
 		},
 		outcomes: map[string][]outcome{
 			"Sluice":      {{StoreCPU: 9, InPerSec: 1500, Seconds: 1}, {StoreCPU: 2, InPerSec: 1700, Seconds: 1}, {StoreCPU: 3, InPerSec: 1600, Seconds: 1}},
-			"Mosquitto":   {{StoreCPU: 8, InPerSec: 3000, Seconds: 1, Lost: 1}, {StoreCPU: 6, InPerSec: 5000, Seconds: 1}},
+			"Mosquitto":   {{StoreCPU: 18, InPerSec: 3000, Seconds: 1, Lost: 1}, {StoreCPU: 5, InPerSec: 5000, Seconds: 1}},
 			"nats-server": {{Notes: []string{"failed: the server hangs up"}}},
 		},
 	}
@@ -49,8 +49,8 @@ func TestMarkdown(t *testing.T) {
 	g[0].results = g[0].results[:1]
 	const want = `| load | figure | Sluice | Mosquitto | nats-server | ratio | goal | |
 |---|---|---:|---:|---:|---:|---|---|
-| a <b> | store, CPU us/message | **3.00** | 7.00 \* | failed \* | 0.43 | 0.50 or less | met |
-| a <b> | acknowledged/s | **1,600** | 4,000 \* | failed \* | 0.40 | 2,000 or more | missed |
+| a <b> | store, CPU us/message | **3.00** | 11.5 \* | failed \* | 0.45 | 0.50 or less | met |
+| a <b> | acknowledged/s | **1,600** | 4,000 \* | failed \* | 0.42 | 2,000 or more | missed |
 
 - \* a <b>, Mosquitto: 1 of 2 runs: 1 lost, 0 duplicated, 0 out of order
 - \* a <b>, nats-server: 1 of 1 runs: failed: the server hangs up
@@ -74,23 +74,23 @@ func TestBest(t *testing.T) {
 
 func TestGoal(t *testing.T) {
 	for _, c := range []struct {
-		goal         goal
-		figure, base float64
-		met          bool
-		text         string
+		goal          goal
+		figure, ratio float64
+		met           bool
+		text          string
 	}{
-		{goal{ratio: 0.1}, 1, 10, true, "0.10 or less"},
-		{goal{ratio: 0.1}, 1.1, 10, false, "0.10 or less"},
+		{goal{ratio: 0.1}, 1, 0.1, true, "0.10 or less"},
+		{goal{ratio: 0.1}, 1.1, 0.11, false, "0.10 or less"},
 		{goal{atMost: 12288}, 12288, 0, true, "12,288 or less"},
-		{goal{atMost: 5}, 5.1, 900, false, "5.00 or less"},
-		{goal{ratio: 1.2, atMost: 2000}, 1999, 100, true, "2,000 or ratio 1.20, or less"},
-		{goal{ratio: 1.2, atMost: 2000}, 3599, 3000, true, "2,000 or ratio 1.20, or less"},
-		{goal{ratio: 1.2, atMost: 2000}, 3601, 3000, false, "2,000 or ratio 1.20, or less"},
+		{goal{atMost: 5}, 5.1, 0.01, false, "5.00 or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 1999, 20, true, "2,000 or ratio 1.20, or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 3599, 1.19, true, "2,000 or ratio 1.20, or less"},
+		{goal{ratio: 1.2, atMost: 2000}, 3601, 1.21, false, "2,000 or ratio 1.20, or less"},
 		{goal{atLeast: 150000}, 150000, 1, true, "150,000 or more"},
 		{goal{atLeast: 150000}, 149999, 1, false, "150,000 or more"},
 	} {
-		if got := c.goal.met(c.figure, c.base); got != c.met || c.goal.String() != c.text {
-			t.Errorf("%v beside %v: %v is %v", c.figure, c.base, c.goal, got)
+		if got := c.goal.met(c.figure, c.ratio); got != c.met || c.goal.String() != c.text {
+			t.Errorf("%v, ratio %v: %v is %v", c.figure, c.ratio, c.goal, got)
 		}
 	}
 }
