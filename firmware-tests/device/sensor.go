@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,48 +213,41 @@ func (s *Sensor) receive(p codec.Packet, last bool) error {
 // acknowledged notes the promise. One that is refused stays in flight: it is
 // sent again on the next connection.
 func (s *Sensor) acknowledged(id uint16, code codec.ReasonCode, finished bool) error {
+	i := s.find(id)
 	if code >= 0x80 {
-		s.refused(id)
+		if i >= 0 {
+			for _, l := range s.Ledgers {
+				l.Refused(s.Source, s.flying[i].n)
+			}
+		}
 		return fmt.Errorf("message refused: %v", code)
 	}
-	for i := range s.flying {
-		f := &s.flying[i]
-		if f.id() != id {
-			continue
-		}
-		if !f.received {
-			for _, l := range s.Ledgers {
-				l.Acknowledged(s.Source, f.n)
-			}
-			s.Acked.Add(1)
-		}
-		f.received = true
-		if finished {
-			s.finish(id)
-		}
-		return nil
+	if i < 0 {
+		return nil // a repetition of what is finished
 	}
-	return nil // a repetition of what is finished
-}
-
-func (s *Sensor) refused(id uint16) {
-	for _, f := range s.flying {
-		if f.id() != id {
-			continue
-		}
+	f := &s.flying[i]
+	if !f.received {
 		for _, l := range s.Ledgers {
-			l.Refused(s.Source, f.n)
+			l.Acknowledged(s.Source, f.n)
 		}
+		s.Acked.Add(1)
 	}
+	f.received = true
+	if finished {
+		s.finish(id)
+	}
+	return nil
 }
 
 func (s *Sensor) finish(id uint16) {
-	for i, f := range s.flying {
-		if f.id() == id {
-			s.flying = append(s.flying[:i], s.flying[i+1:]...)
-			return
-		}
+	if i := s.find(id); i >= 0 {
+		s.flying = slices.Delete(s.flying, i, i+1)
 	}
+}
+
+// find is the place of a message in flying, negative if it is not there.
+func (s *Sensor) find(id uint16) int {
+	return slices.IndexFunc(s.flying, func(f flight) bool { return f.id() == id })
 }
 
 func (s *Sensor) clientID() string {
