@@ -77,18 +77,17 @@ func (t *ticket) free() {
 	}
 }
 
-// ready says whether what the acknowledgement waits for has come.
-func (a *ack) ready(committed uint64) bool {
-	if r := a.receipt; r != nil && (len(r.places) > 0 || r.epoch > committed) {
-		return false
-	}
-	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0
-}
-
 // ready says whether a may leave. A promise does not before the session is on disk that it
 // is made to.
 func (c *conn) ready(a *ack) bool {
-	return a.ready(c.srv.committed) && (c.session.came <= c.srv.committed || a.code >= codec.UnspecifiedError)
+	committed := c.srv.committed
+	if r := a.receipt; r != nil && (len(r.places) > 0 || r.epoch > committed) {
+		return false
+	}
+	if c.session.came > committed && a.code < codec.UnspecifiedError {
+		return false
+	}
+	return a.epoch <= committed || a.ticket != nil && a.ticket.open == 0
 }
 
 // acknowledge sends a, or puts it behind those that wait.
