@@ -176,6 +176,7 @@ func (c *conn) establish(p *codec.Connect, proof []byte) {
 	}
 	c.greet(present, &welcome)
 	if present || to.came == notYet {
+		to.save()
 		to.pump()
 	} else {
 		to.arrive()

@@ -190,6 +190,7 @@ func (d *device) restore(to *session) {
 		s.devices[d.at.deviceKey] = d
 	}
 	to.attach(c)
+	to.save()
 	if d.state == asleep {
 		d.setKeepAlive(d.sleep)
 	} else {

@@ -59,7 +59,8 @@ func (s *Server) newSession(id string, expiry uint32) *session {
 	return to
 }
 
-// attach gives a session its connection. What was in flight is sent again by pump.
+// attach gives a session its connection, for the caller to save. What was in flight is sent
+// again by pump.
 func (to *session) attach(c *conn) {
 	s := to.srv
 	to.conn, c.session, c.state = c, to, connected
@@ -76,7 +77,6 @@ func (to *session) attach(c *conn) {
 	}
 	to.limit.here()
 	s.stats.Connected++
-	to.save()
 }
 
 // detach ends a connection as the session sees it: the will goes out or waits, the
